@@ -1,0 +1,60 @@
+# The verbs of this repository. `make up` and `make test` install what is missing; both need git, make and root.
+SHELL := /bin/bash
+PYTHON := /usr/bin/python3
+UV := .tools/bin/uv
+RUN := .venv/bin
+ENV ?= local
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help up down purge status test unit e2e check bench docs charts lint types imports environment system clean
+
+help:  ## what each verb does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+environment: .venv/.stamp  ## the Python environment, from uv.lock and the distribution's own python3
+
+.venv/.stamp: uv.lock pyproject.toml scripts/environment
+	@scripts/environment $(UV_VERSION)
+	@touch $@
+
+system:  ## the Debian packages that a node needs
+	@scripts/system-packages
+
+up: system environment charts  ## start the deployment of ENV (default: local) and prove it by a launch
+	@$(RUN)/binderops up $(ENV)
+
+down: environment  ## stop it, keep its data
+	@$(RUN)/binderops down $(ENV)
+
+purge: environment  ## remove everything that was started or made
+	@$(RUN)/binderops purge $(ENV)
+
+status: environment  ## what is running
+	@$(RUN)/binderops status
+
+charts: environment  ## pack the charts maintained here into mybinder/charts/
+	@$(RUN)/python scripts/charts.py
+
+check: environment  ## formatting, lints, types, layers: everything that needs no root
+	@$(RUN)/ruff format --check src tests bench scripts
+	@$(RUN)/ruff check src tests bench scripts
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+unit: environment charts  ## the tests that need no running deployment
+	@$(RUN)/pytest tests --ignore=tests/e2e -q
+
+e2e: system environment charts  ## whole journeys, with real Podman, Helm, nginx and Chromium; needs root
+	@scripts/system-packages --tests
+	@$(RUN)/pytest tests/e2e -q
+
+test: system environment charts  ## unit and e2e
+	@scripts/system-packages --tests
+	@$(RUN)/pytest tests -q
+
+bench: system environment charts  ## speed and memory, each beside its baseline
+	@$(RUN)/python -m bench
+
+docs: environment  ## the documentation as HTML in docs/_build
+	@$(RUN)/sphinx-build -q -W -b html docs docs/_build/html

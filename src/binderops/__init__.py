@@ -1,0 +1,1 @@
+"""BinderOps: one repository holds everything that a Binder deployment is; this runs it."""

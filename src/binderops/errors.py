@@ -1,0 +1,206 @@
+"""The errors of the whole project, one tree.
+
+    BinderOpsError
+    ├── UsageError               a command was called in a way that cannot work
+    ├── MachineError             this machine cannot do it: not root, a port taken, a disk full, a kernel too old
+    ├── StateError               a file of the deployment is wrong
+    │   ├── ValuesError          a values file: a key, a type, a place
+    │   └── ChartError           a chart: missing, stale, or it does not render
+    ├── SecretsError             a sealed file cannot be opened, or holds what it must not
+    ├── HelmError                Helm refused, or did not answer in time
+    ├── TargetError              the place to run cannot be reached or made
+    ├── DeliveryError            a deployment did not become what it should be
+    │   ├── NotReadyError        an object cannot get ready, and why
+    │   └── ProofError           the deployment is up, but a launch on it failed
+    ├── ImageError               an image cannot be built, found or published
+    ├── KubernetesError          the Kubernetes API answered with a Status that is not success
+    │   ├── NotFoundError        404
+    │   ├── ConflictError        409, of a resource version or of field owners
+    │   ├── AlreadyExistsError   409, with reason AlreadyExists
+    │   ├── GoneError            410: the resource version is too old, list again
+    │   ├── ForbiddenError       403
+    │   └── InvalidError         422, or 400: the object is not acceptable
+    ├── RegistryError            an image registry refused, or sent what is not a manifest
+    ├── GitError                 git could not resolve or fetch
+    └── EngineError              Podman refused, or did not answer in time
+
+Every error says what, where, why and what to do; `reference` is its id in docs/operate/errors.md. Rooms add subclasses
+here, never elsewhere, so that this picture stays whole.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BinderOpsError(Exception):
+    """The root: `what` failed, `where` (file:line, key, object), `why`, and what to do about it (`hint`)."""
+
+    reference: ClassVar[str] = "error"
+
+    def __init__(
+        self, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.why = why
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append(f"where: {self.where}")
+        if self.why:
+            parts.append(f"why: {self.why}")
+        if self.hint:
+            parts.append(f"what to do: {self.hint}")
+        return "; ".join(parts)
+
+
+class UsageError(BinderOpsError):
+    """A command was called in a way that cannot work."""
+
+    reference = "usage"
+
+
+class MachineError(BinderOpsError):
+    """This machine cannot do what was asked."""
+
+    reference = "machine"
+
+
+class StateError(BinderOpsError):
+    """A file of the deployment is wrong."""
+
+    reference = "state"
+
+
+class ValuesError(StateError):
+    """A values file is wrong: a key, a type, a place."""
+
+    reference = "state.values"
+
+
+class ChartError(StateError):
+    """A chart is missing, stale, or does not render."""
+
+    reference = "state.chart"
+
+
+class SecretsError(BinderOpsError):
+    """A sealed file cannot be opened, or holds what it must not."""
+
+    reference = "secrets"
+
+
+class HelmError(BinderOpsError):
+    """Helm refused, or did not answer in time."""
+
+    reference = "helm"
+
+
+class TargetError(BinderOpsError):
+    """The place to run cannot be reached or made."""
+
+    reference = "target"
+
+
+class DeliveryError(BinderOpsError):
+    """A deployment did not become what it should be."""
+
+    reference = "delivery"
+
+
+class NotReadyError(DeliveryError):
+    """An object cannot get ready; `why` quotes the reason (image, crash with its last log lines, probe)."""
+
+    reference = "delivery.not-ready"
+
+
+class ProofError(DeliveryError):
+    """The deployment is up, but a launch on it failed."""
+
+    reference = "delivery.proof"
+
+
+class ImageError(BinderOpsError):
+    """An image cannot be built, found or published."""
+
+    reference = "images"
+
+
+class KubernetesError(BinderOpsError):
+    """The Kubernetes API answered with a Status that is not success (`code` is HTTP's, `status` the whole Status)."""
+
+    reference = "kubernetes"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        code: int = 0,
+        reason: str = "",
+        status: dict[str, object] | None = None,
+        where: str | None = None,
+        why: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, where=where, why=why, hint=hint)
+        self.code = code
+        self.reason = reason
+        self.status = status or {}
+
+
+class NotFoundError(KubernetesError):
+    """404."""
+
+    reference = "kubernetes.not-found"
+
+
+class ConflictError(KubernetesError):
+    """409: the resource version is stale, or another manager owns a field."""
+
+    reference = "kubernetes.conflict"
+
+
+class AlreadyExistsError(ConflictError):
+    """409 with reason AlreadyExists."""
+
+    reference = "kubernetes.already-exists"
+
+
+class GoneError(KubernetesError):
+    """410: the resource version is too old; list again."""
+
+    reference = "kubernetes.gone"
+
+
+class ForbiddenError(KubernetesError):
+    """403."""
+
+    reference = "kubernetes.forbidden"
+
+
+class InvalidError(KubernetesError):
+    """422 or 400: the object is not acceptable."""
+
+    reference = "kubernetes.invalid"
+
+
+class RegistryError(BinderOpsError):
+    """An image registry refused, or sent what is not a manifest."""
+
+    reference = "registry"
+
+
+class GitError(BinderOpsError):
+    """Git could not resolve or fetch."""
+
+    reference = "git"
+
+
+class EngineError(BinderOpsError):
+    """Podman refused, or did not answer in time."""
+
+    reference = "engine"
