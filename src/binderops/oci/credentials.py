@@ -72,9 +72,11 @@ class Password:
         realm = challenge.parameters.get("realm", "")
         if challenge.scheme != "bearer" or not realm.startswith(("http://", "https://")):
             raise RegistryError("the registry asks for an unknown kind of authentication", why=challenge.scheme)
-        query = [("service", challenge.parameters.get("service", "")), *(("scope", str(scope)) for scope in scopes)]
+        query = httpx.QueryParams({"service": challenge.parameters.get("service", "")})
+        for scope in scopes:
+            query = query.add("scope", str(scope))
         headers = {"Authorization": self.basic} if self.username else {}
-        answer = await client.get(realm, params=httpx.QueryParams(query), headers=headers)
+        answer = await client.get(realm, params=query, headers=headers)
         if answer.status_code != 200:
             raise RegistryError(
                 "the token server refuses",
