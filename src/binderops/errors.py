@@ -22,7 +22,11 @@
     │   └── InvalidError         422, or 400: the object is not acceptable
     ├── RegistryError            an image registry refused, or sent what is not a manifest
     ├── GitError                 git could not resolve or fetch
+    ├── NetworkError             the kernel refused a network, an address, a rule
     └── EngineError              Podman refused, or did not answer in time
+        ├── EngineNotFoundError     no such image or container
+        ├── EngineUnavailableError  its service does not answer on its socket
+        └── PullError               an image cannot be pulled
 
 Every error says what, where, why and what to do; `reference` is its id in docs/operate/errors.md. Rooms add subclasses
 here, never elsewhere, so that this picture stays whole.
@@ -204,3 +208,27 @@ class EngineError(BinderOpsError):
     """Podman refused, or did not answer in time."""
 
     reference = "engine"
+
+
+class EngineNotFoundError(EngineError):
+    """No such image or container."""
+
+    reference = "engine.not-found"
+
+
+class EngineUnavailableError(EngineError):
+    """Podman's service does not answer on its socket."""
+
+    reference = "engine.unavailable"
+
+
+class PullError(EngineError):
+    """An image cannot be pulled; `why` is the registry's or Podman's reason."""
+
+    reference = "engine.pull"
+
+
+class NetworkError(BinderOpsError):
+    """The kernel, or a program that shapes its network, refused a namespace, an address, a route or a rule."""
+
+    reference = "network"
