@@ -1,0 +1,61 @@
+"""The kubeconfig files that a node writes: the operator's, and the one of the node's own parts."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import yaml
+
+from binderops.node.config import NodeConfig
+
+
+def write_admin_kubeconfig(config: NodeConfig) -> None:
+    """Write `STATE/nodes/NAME/kubeconfig`: who finds it can take the API for ready."""
+    _write(config.admin_kubeconfig, config, "admin")
+
+
+def write_node_kubeconfig(config: NodeConfig) -> None:
+    """Write what controllers, pods, network and dns use."""
+    _write(config.node_kubeconfig, config, "node")
+
+
+def server_url(config: NodeConfig) -> str:
+    """The API's URL as programs of this machine use it."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.api_address, config.api_address)
+    return f"https://[{address}]:{config.api_port}" if ":" in address else f"https://{address}:{config.api_port}"
+
+
+def _write(path: Path, config: NodeConfig, user: str) -> None:
+    name = f"binderops-{config.name}"
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {"server": server_url(config), "certificate-authority-data": _data(config.pki / "ca.crt")},
+            }
+        ],
+        "users": [
+            {
+                "name": f"{name}-{user}",
+                "user": {
+                    "client-certificate-data": _data(config.pki / f"{user}.crt"),
+                    "client-key-data": _data(config.pki / f"{user}.key"),
+                },
+            }
+        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-{user}", "namespace": "default"}}],
+        "current-context": name,
+    }
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        yaml.safe_dump(content, stream, sort_keys=False)
+    temporary.replace(path)
+
+
+def _data(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,107 @@
+"""Watches: a bounded history for each resource, and watchers that are fed from it and from what is committed next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from binderops.node.store.records import Change, Record
+
+HISTORY = 1024  # changes kept for each resource: minutes of a busy node
+BACKLOG = 4096  # events that one watcher may be behind before it is cut off
+
+Matches = Callable[[Record], bool]
+
+
+class ExpiredVersionError(Exception):
+    """The history does not reach back to the resource version: list again."""
+
+
+class Event(NamedTuple):
+    """What a watch sends: ADDED, MODIFIED or DELETED, and the object."""
+
+    type: str
+    record: Record
+
+
+def event_for(change: Change, matches: Matches) -> Event | None:
+    """What a change means to a watcher that sees only what matches (a selector's transitions are adds and deletes)."""
+    before = change.previous is not None and matches(change.previous)
+    after = not change.gone and matches(change.record)
+    if after:
+        return Event("MODIFIED" if before else "ADDED", change.record)
+    if before:
+        return Event("DELETED", change.record if change.gone else change.left())
+    return None
+
+
+class Watcher:
+    """The receiving end of one watch. `closed` is set when it was too slow: its events are lost."""
+
+    def __init__(self, history: History, matches: Matches) -> None:
+        self._history = history
+        self._matches = matches
+        self._events: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    def offer(self, change: Change) -> None:
+        """Take a change if it concerns this watcher; a watcher that is too far behind is closed instead."""
+        event = event_for(change, self._matches)
+        if event is None:
+            return
+        if len(self._events) >= BACKLOG:
+            self._events.clear()
+            self.close()
+            self.closed.set()
+            return
+        self._events.append(event)
+        self._arrived.set()
+
+    async def wait(self, timeout: float) -> list[Event]:
+        """Return what has arrived, at least one event unless `timeout` seconds passed first or the watcher closed."""
+        if not self._events and not self.closed.is_set():
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        events = list(self._events)
+        self._events.clear()
+        self._arrived.clear()
+        return events
+
+    def close(self) -> None:
+        """Stop receiving, and wake who waits."""
+        self._history.watchers.discard(self)
+        self._arrived.set()
+
+
+class History:
+    """The last changes of one resource, and who watches it."""
+
+    def __init__(self, floor: int) -> None:
+        self._changes: deque[Change] = deque(maxlen=HISTORY)
+        self.floor = floor  # versions below are not replayed
+        self.watchers: set[Watcher] = set()
+
+    def add(self, change: Change) -> None:
+        """Remember a committed change and give it to every watcher."""
+        if len(self._changes) == HISTORY:
+            self.floor = self._changes[0].version
+        self._changes.append(change)
+        for watcher in tuple(self.watchers):
+            watcher.offer(change)
+
+    def watch(self, matches: Matches, since: int) -> Watcher:
+        """Watch what was committed after `since`; ExpiredVersionError when that is not known any more."""
+        if since < self.floor:
+            raise ExpiredVersionError(f"too old resource version: {since} ({self.floor})")
+        watcher = Watcher(self, matches)
+        for change in self._changes:
+            if change.version > since:
+                watcher.offer(change)
+        self.watchers.add(watcher)
+        return watcher
