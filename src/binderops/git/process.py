@@ -1,0 +1,47 @@
+"""How the git program is called: an environment of our own, no prompts, no helpers, only protocols that are named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+ALLOWED_PROTOCOLS = ("http", "https", "git", "ssh")
+
+# What a network needs to be crossed at all; everything else of our environment is none of git's business.
+_KEPT = (
+    "PATH", "SSL_CERT_FILE", "GIT_SSL_CAINFO", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
+    "no_proxy",
+)  # fmt: skip
+
+# Settings on the command line beat those of a hostile repository's .git/config, which may name programs to run.
+_SETTINGS = (
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "credential.helper=",
+    # The folder may belong to the user who called sudo; with the settings above that is harmless.
+    "safe.directory=*",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=20",
+)
+
+
+def command(*arguments: str) -> list[str]:
+    """The argument list of one git call."""
+    settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+    return ["git", *settings, *arguments]
+
+
+def environment(protocols: Iterable[str] = ALLOWED_PROTOCOLS) -> dict[str, str]:
+    """The whole environment of a git call."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "/bin/false",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=10",
+        "GIT_ALLOW_PROTOCOL": ":".join(protocols),
+    }
