@@ -21,6 +21,11 @@
     │   ├── ForbiddenError       403
     │   └── InvalidError         422, or 400: the object is not acceptable
     ├── RegistryError            an image registry refused, or sent what is not a manifest
+    ├── BinderError              the binder cannot serve a request for an environment
+    │   ├── SpecError            the request does not name a repository that may be launched
+    │   ├── QuotaError           it could, but not now: too many servers run
+    │   ├── BuildError           a build pod could not do its work
+    │   └── HubError             the hub refused, or a server did not start
     ├── GitError                 git could not resolve or fetch
     ├── NetworkError             the kernel refused a network, an address, a rule
     └── EngineError              Podman refused, or did not answer in time
@@ -232,3 +237,37 @@ class NetworkError(BinderOpsError):
     """The kernel, or a program that shapes its network, refused a namespace, an address, a route or a rule."""
 
     reference = "network"
+
+
+class BinderError(BinderOpsError):
+    """The binder cannot serve a request; `what` is the text that the launch page shows."""
+
+    reference = "binder"
+
+
+class SpecError(BinderError):
+    """The request does not name a repository that may be launched here."""
+
+    reference = "binder.spec"
+
+
+class QuotaError(BinderError):
+    """Too many servers run (`label` is the metric's: pod_quota or repo_quota)."""
+
+    reference = "binder.quota"
+
+    def __init__(self, what: str, *, label: str) -> None:
+        super().__init__(what)
+        self.label = label
+
+
+class BuildError(BinderError):
+    """A build pod could not do its work."""
+
+    reference = "binder.build"
+
+
+class HubError(BinderError):
+    """The hub refused, or a server did not start."""
+
+    reference = "binder.hub"
