@@ -59,6 +59,8 @@ class Client:
         self._field_manager = field_manager
         self.namespace = config.namespace
         """The namespace of the kubeconfig's context, or of the pod."""
+        self.certificate_authority = connection.certificate_authority(config)
+        """The PEM text of the CA that signs the API's certificate, "" if the configuration names none."""
 
     @classmethod
     def from_kubeconfig(

@@ -7,6 +7,7 @@ we need: the Status of an error, the answer to a deletion, bookmarks.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -77,6 +78,15 @@ def open_session(config: SingleConfig) -> httpx2.AsyncClient:
     # Each watch holds a connection for as long as it lasts, so the pool must not be what limits them.
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
     return httpx2.AsyncClient(**arguments, limits=limits, follow_redirects=False)
+
+
+def certificate_authority(config: SingleConfig) -> str:
+    """The PEM text of the configuration's CA, "" if it names none."""
+    if config.cluster.certificate_auth_data:
+        return base64.b64decode(config.cluster.certificate_auth_data).decode("ascii")
+    if config.cluster.certificate_auth:
+        return Path(config.abs_file(config.cluster.certificate_auth)).read_text(encoding="ascii")
+    return ""
 
 
 def raise_status(status: Mapping[str, Any], *, code: int, where: str) -> NoReturn:

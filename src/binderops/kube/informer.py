@@ -83,7 +83,8 @@ class Informer:
         self._keep = keep
         self._callbacks: list[Callback] = []
         self._indexes: list[Index] = []
-        self._version: str | None = None
+        self._version: str | None = None  # where the next watch begins, None: list first
+        self._latest: str | None = None  # the last version that a list or a watch told
 
     def get(self, namespace: str, name: str) -> Object | None:
         """One object, or None; the namespace is "" for a kind that has none."""
@@ -102,6 +103,14 @@ class Informer:
             index._put(obj)
         self._indexes.append(index)
         return index
+
+    def observe(self, obj: Object) -> None:
+        """Take over what the API answered to a write of ours, ahead of the watch, so that we read our own writes.
+
+        Does nothing where the watch has already come further: it may have seen the object's end.
+        """
+        if _newer(_version_of(obj), self._latest):
+            self._put(dict(obj))
 
     async def run(self) -> None:
         """Follow the API until cancelled. Errors are logged and answered with a growing, jittered delay."""
@@ -127,10 +136,14 @@ class Informer:
     async def _list(self) -> str:
         listed = await self._client.list(self.kind, self._namespace, labels=self._labels, fields=self._fields)
         present = {key_of(obj): obj for obj in listed.items}
-        for key in [key for key in self.objects if key not in present]:
-            self._remove(key)
+        went_back = _newer(self._latest, listed.resource_version)  # another store answers: nothing kept means anything
+        for key, obj in list(self.objects.items()):
+            observed = key not in present and _newer(_version_of(obj), listed.resource_version)
+            if went_back or (key not in present and not observed):
+                self._remove(key)
         for obj in present.values():
             self._put(obj)
+        self._latest = listed.resource_version
         self.synced.set()
         return listed.resource_version
 
@@ -144,7 +157,7 @@ class Informer:
             elif event.type != "BOOKMARK":
                 self._put(event.object)
             # Kept after each event, so that a broken watch goes on where it was.
-            self._version = str(metadata_of(event.object).get("resourceVersion") or self._version)
+            self._version = self._latest = _version_of(event.object) or self._version
 
     def _put(self, obj: Object) -> None:
         obj = self._keep(obj)
@@ -153,7 +166,7 @@ class Informer:
         if old is not None and uid_of(old) != uid_of(obj):  # deleted and made again while nobody watched
             self._remove(key)
             old = None
-        if old is not None and metadata_of(old).get("resourceVersion") == metadata_of(obj).get("resourceVersion"):
+        if old is not None and not _newer(_version_of(obj), _version_of(old)):
             return
         for index in self._indexes:
             if old is not None:
@@ -163,9 +176,10 @@ class Informer:
         self._report("ADDED" if old is None else "MODIFIED", obj, old)
 
     def _remove(self, key: Key, last: Object | None = None) -> None:
-        old = self.objects.pop(key, None)
-        if old is None:
+        old = self.objects.get(key)
+        if old is None or (last is not None and uid_of(last) != uid_of(old)):
             return
+        del self.objects[key]
         for index in self._indexes:
             index._drop(old)
         self._report("DELETED", self._keep(last) if last is not None else old, old)
@@ -176,3 +190,21 @@ class Informer:
                 callback(event_type, new, old)
             except Exception:  # one reader's mistake must not stop the others from seeing changes
                 log.exception("an informer's callback failed", kind=self.kind.kind, object=key_of(new))
+
+
+def _version_of(obj: Object) -> str | None:
+    version = metadata_of(obj).get("resourceVersion")
+    return None if version is None else str(version)
+
+
+def _newer(version: str | None, than: str | None) -> bool:
+    """Whether a resource version is later; versions of one kind may be compared as numbers since Kubernetes 1.35.
+
+    Versions that are no numbers count as newer when they differ.
+    """
+    if version is None or than is None:
+        return version != than
+    try:
+        return int(version) > int(than)
+    except ValueError:
+        return version != than
