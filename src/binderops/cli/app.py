@@ -1,0 +1,81 @@
+"""The command line: `binderops COMMAND`. Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 130 Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from binderops.cli.console import ConsoleProgress, show_error, show_json
+from binderops.delivery.results import Result
+from binderops.errors import BinderOpsError, UsageError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class Output(StrEnum):
+    """How a result is printed."""
+
+    text = "text"
+    json = "json"
+
+
+app = typer.Typer(
+    name="binderops",
+    help="The production environment of a Binder service, from one repository of files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EnvironmentArgument = Annotated[
+    str, typer.Argument(metavar="ENV", help="The environment, as binderops.yaml names it.", show_default=True)
+]
+DirectoryOption = Annotated[
+    Path, typer.Option("--directory", "-C", help="The deployment repository, or a folder in it.", show_default="here")
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How the result is printed.")]
+
+HERE = Path()
+
+
+ResultType = TypeVar("ResultType", bound=Result)
+
+
+def perform(
+    action: Callable[[ConsoleProgress], Coroutine[Any, Any, ResultType]],
+    *,
+    output: Output,
+    show: Callable[[ResultType], None],
+) -> ResultType:
+    """Runs one action and prints its result; an error of ours ends the program with its words and its exit code."""
+    progress = ConsoleProgress()
+    try:
+        result = asyncio.run(action(progress))
+    except BinderOpsError as error:
+        show_error(error, as_json=output is Output.json)
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
+    except KeyboardInterrupt:
+        progress.console.print("interrupted; the next run goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+    if output is Output.json:
+        show_json(result)
+    else:
+        show(result)
+    return result
+
+
+def run() -> None:
+    """Registers every command and runs the one that was asked for."""
+    from binderops.cli import images_command, lifecycle, observing  # noqa: F401
+
+    try:
+        app()
+    except BrokenPipeError:
+        sys.exit(0)

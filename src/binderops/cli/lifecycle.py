@@ -1,0 +1,115 @@
+"""`up`, `down`, `purge`, `launch`: what starts, stops and uses an environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from binderops.cli.app import HERE, DirectoryOption, EnvironmentArgument, Output, OutputOption, app, perform
+from binderops.cli.console import ConsoleProgress, show_lines
+from binderops.cli.wiring import image_builder, open_workspace
+from binderops.delivery import launch_action, stopping
+from binderops.delivery.results import DownResult, LaunchResult, PurgeResult, UpResult
+from binderops.delivery.up import up as bring_up
+from binderops.errors import MachineError
+
+
+def _root_for(environment: str, verb: str) -> None:
+    if os.geteuid() != 0:
+        raise MachineError(f"{verb} {environment} needs root", why="a node is root's", hint=f"sudo make {verb}")
+
+
+@app.command()
+def up(
+    environment: EnvironmentArgument = "local", directory: DirectoryOption = HERE, output: OutputOption = Output.text
+) -> None:
+    """Start an environment and prove it by a launch. Run again, it changes nothing.
+
+    Example: binderops up local
+    """
+
+    async def action(progress: ConsoleProgress) -> UpResult:
+        workspace = open_workspace(directory, environment)
+        if workspace.environment.target.node:
+            _root_for(environment, "up")
+        return await bring_up(workspace, build_images=image_builder(workspace), progress=progress)
+
+    def show(result: UpResult) -> None:
+        suffix = "" if result.environment == "local" else f" ENV={result.environment}"
+        show_lines(
+            [
+                ("Binder", result.binder_url),
+                ("Try", result.try_url),
+                ("Stop", f"make down{suffix}       Everything gone: make purge{suffix}"),
+            ]
+        )
+
+    perform(action, output=output, show=show)
+
+
+@app.command()
+def down(
+    environment: EnvironmentArgument = "local", directory: DirectoryOption = HERE, output: OutputOption = Output.text
+) -> None:
+    """Stop everything that runs; data, images and settings stay.
+
+    Example: binderops down local
+    """
+
+    async def action(progress: ConsoleProgress) -> DownResult:
+        workspace = open_workspace(directory, environment)
+        if workspace.environment.target.node:
+            _root_for(environment, "down")
+        return await stopping.down(workspace, progress=progress)
+
+    perform(action, output=output, show=lambda _: show_lines([("Again", f"binderops up {environment}")]))
+
+
+@app.command()
+def purge(
+    environment: EnvironmentArgument = "local", directory: DirectoryOption = HERE, output: OutputOption = Output.text
+) -> None:
+    """Remove everything that was started or made: processes, network, data, images.
+
+    Example: binderops purge local
+    """
+
+    async def action(progress: ConsoleProgress) -> PurgeResult:
+        workspace = open_workspace(directory, environment)
+        if workspace.environment.target.node:
+            _root_for(environment, "purge")
+        nodes = workspace.state / "nodes"
+        others = [folder for folder in nodes.iterdir() if nodes.is_dir()] if nodes.is_dir() else []
+        node = workspace.environment.target.node
+        last = all(node is not None and folder.name == node.name for folder in others)
+        return await stopping.purge(workspace, last=last, progress=progress)
+
+    perform(action, output=output, show=lambda result: show_lines([("stays", line) for line in result.stays]))
+
+
+@app.command()
+def launch(
+    what: Annotated[
+        str, typer.Argument(metavar="PATH_OR_URL", help="A folder, a git URL, or a spec such as gh/USER/REPO/REF.")
+    ],
+    environment: Annotated[str, typer.Option("--environment", "-e", help="Where to launch it.")] = "local",
+    ref: Annotated[str, typer.Option("--ref", help="Branch, tag or commit of a git URL.")] = "HEAD",
+    directory: DirectoryOption = HERE,
+    output: OutputOption = Output.text,
+) -> None:
+    """Launch a folder or a git repository, following its log, until its Lab page answers.
+
+    Example: binderops launch examples/hello
+    """
+
+    async def action(progress: ConsoleProgress) -> LaunchResult:
+        workspace = open_workspace(directory, environment)
+        return await launch_action.launch_anything(workspace, what, ref=ref, progress=progress)
+
+    def show(result: LaunchResult) -> None:
+        where = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in result.phases.items())
+        show_lines([("Server", result.url), ("Image", result.image), ("Phases", where)])
+
+    perform(action, output=output, show=show)

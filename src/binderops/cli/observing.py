@@ -1,0 +1,129 @@
+"""`status`, `logs`, `kubeconfig`: what runs, what it says, and how other programs reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from binderops.cli.app import (
+    FAILED,
+    HERE,
+    USAGE,
+    DirectoryOption,
+    EnvironmentArgument,
+    Output,
+    OutputOption,
+    app,
+    perform,
+)
+from binderops.cli.console import ConsoleProgress, show_error, show_lines, show_table
+from binderops.cli.wiring import open_project, open_workspace, workspace_of
+from binderops.delivery.looking import environment_status
+from binderops.delivery.looking import logs as read_logs
+from binderops.delivery.results import KubeconfigResult, StatusResult
+from binderops.errors import BinderOpsError, UsageError
+
+
+@app.command()
+def status(
+    environment: Annotated[
+        str | None, typer.Argument(metavar="[ENV]", help="One environment; all where none is named.")
+    ] = None,
+    directory: DirectoryOption = HERE,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show each environment: its target, its release, and every pod with the reason why it is not ready.
+
+    Example: binderops status
+    """
+
+    async def action(progress: ConsoleProgress) -> StatusResult:
+        root, project = open_project(directory)
+        if environment is not None:
+            project.environment(environment)
+        names = [environment] if environment else list(project.environments)
+        workspaces = [workspace_of(root, project, name) for name in names]
+        return StatusResult(environments=tuple([await environment_status(workspace) for workspace in workspaces]))
+
+    def show(result: StatusResult) -> None:
+        for found in result.environments:
+            release = f"{found.release} revision {found.revision} ({found.release_status})" if found.release else "none"
+            show_lines([(found.environment, found.target), ("release", release), ("Binder", found.binder_url or "-")])
+            rows = [
+                (pod.app, pod.name, pod.phase, "yes" if pod.ready else "no", pod.restarts, pod.reason)
+                for pod in found.pods
+            ]
+            if rows:
+                show_table(("APP", "POD", "PHASE", "READY", "RESTARTS", "WHY NOT"), rows)
+
+    result = perform(action, output=output, show=show)
+    if not all(found.running and all(pod.ready for pod in found.pods) for found in result.environments):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def logs(
+    app_name: Annotated[
+        str,
+        typer.Argument(metavar="APP", help="hub, proxy, binder, registry, ingress, server, build, …, or a pod's name."),
+    ],
+    environment: Annotated[str, typer.Option("--environment", "-e", help="Whose logs.")] = "local",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it writes.")] = False,
+    tail: Annotated[int | None, typer.Option("--tail", min=0, help="Only the last lines, so many.")] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="Of the container before its last restart.")
+    ] = False,
+    directory: DirectoryOption = HERE,
+    output: OutputOption = Output.text,
+) -> None:
+    """Print what an app writes. As JSON: one object a line, with pod and text.
+
+    Example: binderops logs hub --tail 50
+    """
+    import json
+
+    async def action() -> None:
+        workspace = open_workspace(directory, environment)
+        async for pod, chunk in read_logs(workspace, app_name, follow=follow, tail=tail, previous=previous):
+            if output is Output.json:
+                for line in chunk.decode(errors="replace").splitlines():
+                    print(json.dumps({"pod": pod, "text": line}, ensure_ascii=False), flush=True)  # noqa: T201
+            else:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+
+    try:
+        asyncio.run(action())
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    except BinderOpsError as error:
+        show_error(error, as_json=output is Output.json)
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
+
+
+@app.command()
+def kubeconfig(
+    environment: EnvironmentArgument = "local", directory: DirectoryOption = HERE, output: OutputOption = Output.text
+) -> None:
+    """Print the kubeconfig of an environment, for kubectl, helm and other programs. It is a credential: keep it.
+
+    Example: binderops kubeconfig local > ~/binder.kubeconfig; chmod 600 ~/binder.kubeconfig
+    """
+
+    async def action(progress: ConsoleProgress) -> KubeconfigResult:
+        workspace = open_workspace(directory, environment)
+        access = workspace.target.access()
+        try:
+            content = access.kubeconfig.read_text(encoding="utf-8")
+        except PermissionError:
+            raise UsageError(
+                "the kubeconfig may be read by root only", where=str(access.kubeconfig), hint="run it with sudo"
+            ) from None
+        return KubeconfigResult(
+            environment=environment, path=str(access.kubeconfig), context=access.context, content=content
+        )
+
+    perform(action, output=output, show=lambda result: sys.stdout.write(result.content))

@@ -1,0 +1,129 @@
+"""Launching by the event stream, as the page does: open it, follow its phases, then fetch the Lab page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin
+
+import httpx
+
+from binderops.delivery.public import public_client
+from binderops.delivery.results import LaunchResult
+from binderops.errors import ProofError
+
+LogLine = Callable[[str, str], None]
+"""Called with phase and text of each event of the stream."""
+
+_PAGE_DEADLINE = 30.0  # seconds from `ready` until the Lab page must have answered
+
+
+@dataclass
+class Launched:
+    """A server that was launched: its result, and the token that opens it (never shown, never stored)."""
+
+    result: LaunchResult
+    server_url: str
+    token: str = field(repr=False)
+
+
+async def launch(
+    binder_url: str, spec: str, *, on_event: LogLine, timeout: float = 600, authorization: str | None = None
+) -> Launched:
+    """Launches `spec` (as in /v2/SPEC) and waits for the Lab page; raises ProofError with what the stream said.
+
+    `authorization` is the Authorization header for specs that want the release's token (`local`).
+    """
+    started = time.monotonic()
+    phases: dict[str, float] = {}
+    ready: dict[str, Any] = {}
+    built = False
+    tail: list[str] = []
+    try:
+        async with asyncio.timeout(timeout), public_client(timeout=60) as client:
+            async for event in _events(client, urljoin(binder_url, f"build/{spec}"), authorization):
+                phase = str(event.get("phase") or "").lower()
+                message = str(event.get("message") or "")
+                if phase and phase != "unknown":
+                    phases.setdefault(phase, round(time.monotonic() - started, 3))
+                if message.strip():
+                    tail = [*tail[-19:], message.rstrip()]
+                    on_event(phase, message.rstrip())
+                built = built or phase == "building"
+                if phase in {"failed", "failure"}:
+                    raise _failed(spec, binder_url, tail)
+                if phase == "ready":
+                    ready = event
+                    break
+            if not ready:
+                raise ProofError(f"the launch of {spec} ended without a server", where=binder_url, why="\n".join(tail))
+            await _lab_page(client, ready["url"], ready["token"])
+    except TimeoutError:
+        raise ProofError(
+            f"{spec} was not launched within {timeout:.0f} s", where=binder_url, why="\n".join(tail[-5:]) or "no event"
+        ) from None
+    except httpx.HTTPError as error:
+        raise ProofError(
+            f"{binder_url} cannot be reached", where=binder_url, why=f"{type(error).__name__}: {error}"
+        ) from None
+    seconds = time.monotonic() - started
+    phases["page"] = round(seconds, 3)
+    result = LaunchResult(
+        spec=spec,
+        url=ready["url"],
+        image=str(ready.get("image", "")),
+        built=built,
+        seconds=round(seconds, 3),
+        phases=phases,
+    )
+    return Launched(result=result, server_url=ready["url"], token=ready["token"])
+
+
+async def _events(client: httpx.AsyncClient, url: str, authorization: str | None) -> AsyncIterator[dict[str, Any]]:
+    headers = {"Accept": "text/event-stream"} | ({"Authorization": authorization} if authorization else {})
+    async with client.stream("GET", url, headers=headers) as response:
+        if response.status_code != 200:
+            text = (await response.aread()).decode(errors="replace")
+            raise ProofError(f"the event stream answered {response.status_code}", where=url, why=text[:300])
+        async for line in response.aiter_lines():
+            if line.startswith("data:"):
+                try:
+                    event = json.loads(line.removeprefix("data:"))
+                except ValueError:
+                    continue
+                if isinstance(event, dict):
+                    yield event
+
+
+async def _lab_page(client: httpx.AsyncClient, url: str, token: str) -> None:
+    page = urljoin(url, "lab") + "?" + urlencode({"token": token})
+    deadline = time.monotonic() + _PAGE_DEADLINE
+    last = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            response = await client.get(page)
+            if response.status_code == 200:
+                return
+            last = f"status {response.status_code}"
+        except httpx.TransportError as error:
+            last = type(error).__name__
+        await asyncio.sleep(0.05)
+    raise ProofError("the Lab page did not answer", where=url, why=last, hint="binderops logs proxy")
+
+
+def _failed(spec: str, where: str, tail: list[str]) -> ProofError:
+    return ProofError(
+        f"the launch of {spec} failed",
+        where=where,
+        why="\n".join(tail[-12:]) or "the stream gave no reason",
+        hint="binderops logs binder shows the service's own side",
+    )
+
+
+def local_spec(name: str, ref: str = "HEAD") -> str:
+    """The spec of a folder that was uploaded under `name`."""
+    return f"local/{quote(name, safe='')}/{quote(ref, safe='')}"

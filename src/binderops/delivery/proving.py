@@ -1,0 +1,123 @@
+"""The proof of a deployment: a launch through its public name, and a kernel that adds two random numbers."""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote, urljoin
+
+import httpx
+
+from binderops.delivery.kernel import run_cell
+from binderops.delivery.launching import Launched, LogLine, launch
+from binderops.delivery.public import public_client
+from binderops.delivery.results import ProofResult
+from binderops.errors import NotFoundError, ProofError
+from binderops.git.folders import pack_folder
+from binderops.kube.client import Client
+from binderops.kube.kinds import SECRET
+from binderops.state.deployment import Deployment
+from binderops.target.protocol import Access
+
+LOCAL_OBJECT = "binder-local"  # the chart's Secret; its key `token` may upload and launch folders
+_UPLOAD_DEADLINE = 120.0
+
+
+async def prove(deployment: Deployment, access: Access, *, folder: Path, on_event: LogLine) -> ProofResult:
+    """Pages, a launch of `folder`, a kernel, a sum. Raises ProofError with the first layer that failed."""
+    started = time.monotonic()
+    await check_pages(deployment)
+    launched = await launch_folder(deployment, access, folder=folder, on_event=on_event)
+    first, second = random.SystemRandom().sample(range(10_000, 1_000_000), 2)
+    expression = f"{first} + {second}"
+    on_event("kernel", f"asking a kernel for {expression}")
+    answer = await run_cell(launched.server_url, launched.token, expression)
+    if answer != str(first + second):
+        raise ProofError(f"a kernel answered {answer} to {expression}", where=launched.server_url)
+    return ProofResult(
+        launch=launched.result,
+        expression=expression,
+        answer=int(answer),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+async def check_pages(deployment: Deployment) -> None:
+    """The home page and /health through the public name."""
+    async with public_client(timeout=20) as client:
+        for path in ("", "health"):
+            url = urljoin(deployment.public.url, path)
+            try:
+                response = await client.get(url)
+            except httpx.HTTPError as error:
+                raise ProofError(
+                    f"{url} cannot be reached",
+                    where=url,
+                    why=f"{type(error).__name__}: {error}",
+                    hint="binderops status",
+                ) from None
+            if response.status_code != 200:
+                raise ProofError(f"{url} answered {response.status_code}", where=url, why=response.text[:500])
+
+
+async def launch_folder(deployment: Deployment, access: Access, *, folder: Path, on_event: LogLine) -> Launched:
+    """Packs a folder, hands it to the binder with the release's token, and launches what was uploaded."""
+    token = await local_token(deployment, access)
+    authorization = f"token {token}"
+    url = urljoin(deployment.public.url, f"local/{quote(folder_name(folder), safe='')}")
+    with tempfile.TemporaryDirectory(prefix="binderops-") as scratch:
+        packed = pack_folder(folder, Path(scratch) / "folder.tar.gz")
+        headers = {
+            "Authorization": authorization,
+            "Content-Type": "application/gzip",
+            "Content-Length": str(packed.size),
+        }
+        async with public_client(timeout=_UPLOAD_DEADLINE) as client:
+            try:
+                response = await client.put(url, content=_chunks(packed.path), headers=headers)
+            except httpx.HTTPError as error:
+                why = f"{type(error).__name__}: {error}"
+                raise ProofError("the folder could not be handed over", where=url, why=why) from None
+    if response.status_code not in {200, 201}:
+        raise ProofError(
+            f"the binder refused the folder ({response.status_code})", where=url, why=response.text[:500].strip()
+        )
+    spec = str(response.json()["spec"])
+    return await launch(
+        deployment.public.url,
+        spec,
+        on_event=on_event,
+        timeout=deployment.environment.timeout,
+        authorization=authorization,
+    )
+
+
+def folder_name(folder: Path) -> str:
+    """The name under which a folder is launched: its own, in lower case, with what a name cannot hold as dashes."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
+    return name[:40] or "folder"
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 16):
+            yield chunk
+
+
+async def local_token(deployment: Deployment, access: Access) -> str:
+    """The release's token for `local`, from its Secret."""
+    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
+        try:
+            secret = await client.get(SECRET, LOCAL_OBJECT, deployment.environment.namespace)
+        except NotFoundError:
+            raise ProofError(
+                "the release has no token for uploads",
+                where=f"Secret {LOCAL_OBJECT} in namespace {deployment.environment.namespace}",
+                hint="binderops up",
+            ) from None
+    return base64.b64decode(secret["data"]["token"]).decode()

@@ -1,0 +1,51 @@
+"""`down` stops what runs and keeps all data; `purge` removes all that was started or made."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+from binderops.delivery.progress import Progress, running
+from binderops.delivery.results import DownResult, PurgeResult
+from binderops.delivery.workspace import Workspace
+from binderops.helm.releases import ReleaseDoor
+
+
+async def down(workspace: Workspace, *, progress: Progress) -> DownResult:
+    """Stops the target; on a cluster, where others run, it uninstalls nothing and says so."""
+    with running(progress, "node" if workspace.environment.target.node else "cluster") as step:
+        await workspace.target.stop(report=step.say)
+        step.summary = "stopped, data kept" if workspace.environment.target.node else "a cluster is not stopped"
+    return DownResult(environment=workspace.name, target=step.summary)
+
+
+async def purge(workspace: Workspace, *, last: bool, progress: Progress) -> PurgeResult:
+    """Removes the environment. With `last` (no other environment lives on this machine) the images and the state
+    folder go too.
+    """
+    removed: list[str] = []
+    stays: list[str] = []
+    if workspace.environment.target.cluster:
+        with running(progress, "release") as step:
+            access = workspace.target.access()
+            door = ReleaseDoor(access.kubeconfig, workspace.environment.namespace, access.context)
+            await door.uninstall(workspace.environment.release, timeout=workspace.environment.timeout)
+            step.summary = "uninstalled"
+            removed.append(f"release {workspace.environment.release}")
+    with running(progress, "node" if workspace.environment.target.node else "cluster") as step:
+        stays += await workspace.target.remove(report=step.say)
+        step.summary = "removed" if workspace.environment.target.node else "stays"
+        removed.append(f"environment {workspace.name}: processes, network, volumes, store")
+    with running(progress, "files") as step:
+        await asyncio.to_thread(shutil.rmtree, workspace.generated_layer.parent, True)
+        if last:
+            step.say("removing images")
+            await asyncio.to_thread(shutil.rmtree, workspace.state, True)
+            removed.append(f"{workspace.state}: images, caches, state")
+            if workspace.state.exists():
+                stays.append(f"{workspace.state}: could not be removed whole")
+        else:
+            stays.append(f"{workspace.state}/images: other environments on this machine use it")
+        step.summary = "removed"
+    stays.append("Debian packages that were installed: other programs may use them by now")
+    return PurgeResult(environment=workspace.name, removed=tuple(removed), stays=tuple(stays))

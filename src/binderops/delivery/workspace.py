@@ -1,0 +1,68 @@
+"""What an action works on: one repository, one environment, its target, and the machine's state folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from binderops.state.deployment import Deployment, load_deployment
+from binderops.state.project import Environment, Project
+from binderops.target.protocol import Target
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One environment of one repository; `state` is the machine's state folder."""
+
+    root: Path
+    project: Project
+    name: str
+    target: Target
+    state: Path
+
+    @property
+    def environment(self) -> Environment:
+        """The environment's own settings."""
+        return self.project.environment(self.name)
+
+    @property
+    def image_lock(self) -> Path:
+        """The lock of the images that were built on this machine, one for all its environments."""
+        return self.state / "images" / "images.lock.yaml"
+
+    @property
+    def generated_layer(self) -> Path:
+        """What was found out about this machine, for this environment."""
+        return self.state / "environments" / self.name / "generated.yaml"
+
+    def deployment(self) -> Deployment:
+        """The state as the files say it now, generated layers below those that people wrote."""
+        generated = (self.root / "images.lock.yaml", self.image_lock, self.generated_layer)
+        return load_deployment(self.root, self.project, self.name, generated=generated)
+
+    def write_generated(self, facts: Mapping[str, Any]) -> None:
+        """Writes the generated layer, whole or not at all."""
+        write_layer(self.generated_layer, {"global": {"machine": dict(facts)}} if facts else {})
+
+
+def write_layer(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a values layer that nothing secret stands in, by rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = YAML()
+    writer.default_flow_style = False
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".layer-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write("# Found out about this machine by binderops; written anew by each `up`.\n")
+            writer.dump(dict(values), file)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

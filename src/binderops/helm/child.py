@@ -1,0 +1,80 @@
+"""The child process that lets Helm talk to a cluster: one JSON request on standard input, one JSON answer on output.
+
+Values travel by the pipe only: never an argument, a file or a variable. The chart comes as base64 of its archive.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import Any
+
+
+def main() -> int:
+    """Reads the request, runs its action, writes `{"result": …}` or `{"error": {"kind", "message"}}`."""
+    request = json.load(sys.stdin)
+    import helm_python
+
+    try:
+        answer: dict[str, Any] = {"result": _run(helm_python, request)}
+    except helm_python.HelmError as error:
+        answer = {"error": {"kind": type(error).__name__, "message": str(error)}}
+    json.dump(answer, sys.stdout)
+    sys.stdout.flush()
+    return 0
+
+
+def _run(helm: Any, request: dict[str, Any]) -> Any:
+    config = helm.Config(
+        kubeconfig_path=request["kubeconfig"],
+        kube_context=request.get("context"),
+        namespace=request["namespace"],
+        burst_limit=300,
+        qps=200.0,
+    )
+    name, timeout = request["release"], request["timeout"]
+    match request["action"]:
+        case "deploy":
+            return _deploy(helm, config, request)
+        case "history":
+            return config.history(name, max_revisions=request.get("max"))
+        case "status":
+            return config.status(name, revision=request.get("revision"))
+        case "values":
+            return config.get_values(name, all_values=False, revision=request.get("revision"))
+        case "rollback":
+            return config.rollback(name, revision=request["revision"], timeout=timeout, wait="hookOnly")
+        case "uninstall":
+            return config.uninstall(name, timeout=timeout, ignore_not_found=True, wait="hookOnly")
+        case "test":
+            return config.test(name, timeout=timeout, logs=True)
+        case action:
+            raise ValueError(f"no such action: {action}")
+
+
+def _deploy(helm: Any, config: Any, request: dict[str, Any]) -> Any:
+    chart = helm.Chart.load_archive(base64.b64decode(request["chart"]))
+    common = {
+        "namespace": request["namespace"],
+        "timeout": request["timeout"],
+        # Readiness is our own stage: per object, with a reason (binderops.delivery.readiness).
+        "wait": "hookOnly",
+        "description": request.get("description"),
+        "labels": request.get("labels"),
+    }
+    if request["install"]:
+        return config.install(chart, request["release"], request["values"], create_namespace=True, **common)
+    # Without reset_values and with empty values Helm would silently take the previous release's.
+    return config.upgrade(
+        chart,
+        request["release"],
+        request["values"],
+        reset_values=True,
+        max_history=request.get("max_history", 20),
+        **common,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

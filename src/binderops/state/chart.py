@@ -1,0 +1,121 @@
+"""The meta chart with its dependencies, packed in memory.
+
+Dependencies that are maintained here (`file://` repositories) are taken from their folder, never from an archive that
+`helm dependency build` left behind: a changed chart is seen at once, which stock Helm does not do. All others must lie
+as archives in the chart's own `charts/`; a declared dependency that is missing is refused, which Helm's library does
+not do either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from binderops.errors import ChartError
+from binderops.state.documents import read_document
+
+_IGNORED_PARTS = {".git", "__pycache__", ".DS_Store"}
+
+
+@dataclass(frozen=True)
+class ChartArchive:
+    """A chart as the bytes of an uncompressed tar, alike for alike files, and their digest (sha256:HEX)."""
+
+    name: str
+    version: str
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """What the chart is: the same files give the same digest on every machine."""
+        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+
+
+def pack_chart(root: Path, chart: str) -> ChartArchive:
+    """Packs `root/chart` with its dependencies; raises ChartError for one that is declared and not there."""
+    folder = root / chart
+    if not (folder / "Chart.yaml").is_file():
+        raise ChartError(
+            f"there is no chart at {chart}", where=f"{chart}/Chart.yaml", hint="name the meta chart's folder"
+        )
+    meta = read_document(folder / "Chart.yaml", name=f"{chart}/Chart.yaml").values
+    name, version = str(meta.get("name", "")), str(meta.get("version", ""))
+    files = dict(_chart_files(folder, prefix=name, skip_charts=True))
+    for dependency in _dependencies(folder, meta, shown=chart):
+        files.update(_dependency_files(root, folder, dependency, prefix=f"{name}/charts", shown=chart))
+    return ChartArchive(name=name, version=version, content=_tar(files))
+
+
+def _dependencies(folder: Path, meta: Any, *, shown: str) -> list[dict[str, Any]]:
+    declared = meta.get("dependencies") or []
+    requirements = folder / "requirements.yaml"
+    if not declared and requirements.is_file():
+        declared = read_document(requirements, name=f"{shown}/requirements.yaml").values.get("dependencies") or []
+    return [dict(entry) for entry in declared]
+
+
+def _dependency_files(
+    root: Path, folder: Path, dependency: dict[str, Any], *, prefix: str, shown: str
+) -> Iterator[tuple[str, bytes]]:
+    name, version = str(dependency.get("name", "")), str(dependency.get("version", ""))
+    where = f"{shown}/Chart.yaml: dependencies.{name}"
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?", version):
+        raise ChartError(
+            f"the dependency {name} is not pinned exactly",
+            where=where,
+            why=f"its version is {version!r}, and a range gives another chart on another day",
+            hint="write one version, as in 1.2.3",
+        )
+    repository = str(dependency.get("repository", ""))
+    if repository.startswith("file://"):
+        source = (folder / repository.removeprefix("file://")).resolve()
+        if not source.is_relative_to(root.resolve()):
+            raise ChartError(f"the dependency {name} lies outside this repository", where=where, why=repository)
+        if not (source / "Chart.yaml").is_file():
+            raise ChartError(f"the dependency {name} is missing", where=where, why=f"no chart at {repository}")
+        found = str(read_document(source / "Chart.yaml").values.get("version", ""))
+        if found != version:
+            raise ChartError(
+                f"the dependency {name} is {found}, but {version} is pinned",
+                where=where,
+                hint=f"pin {found}, or go back to {version}",
+            )
+        yield from _chart_files(source, prefix=f"{prefix}/{name}", skip_charts=False)
+        return
+    archive = folder / "charts" / f"{name}-{version}.tgz"
+    if not archive.is_file():
+        raise ChartError(
+            f"the dependency {name} {version} is missing",
+            where=where,
+            why=f"there is no {shown}/charts/{archive.name}",
+            hint=f"helm dependency build {shown}",
+        )
+    yield f"{prefix}/{archive.name}", archive.read_bytes()
+
+
+def _chart_files(folder: Path, *, prefix: str, skip_charts: bool) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_symlink() or not path.is_file() or _IGNORED_PARTS & set(relative.parts):
+            continue
+        if skip_charts and relative.parts[0] == "charts":
+            continue
+        yield f"{prefix}/{relative.as_posix()}", path.read_bytes()
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1, format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(files[name]), 0o644, 0
+            archive.addfile(entry, io.BytesIO(files[name]))
+    content = bytearray(buffer.getvalue())
+    content[4:8] = b"\0\0\0\0"  # gzip's own time stamp: the same files must give the same bytes
+    return bytes(content)
