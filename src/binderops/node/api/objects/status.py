@@ -62,9 +62,7 @@ def internal_error(message: str) -> InvalidError:
 
 def unprocessable(message: str, *, details: Object | None = None) -> InvalidError:
     """422 Invalid."""
-    return InvalidError(
-        message, code=422, reason="Invalid", status=failure(422, "Invalid", message, details=details)
-    )
+    return InvalidError(message, code=422, reason="Invalid", status=failure(422, "Invalid", message, details=details))
 
 
 def apply_conflict(message: str, causes: Sequence[Cause]) -> ConflictError:

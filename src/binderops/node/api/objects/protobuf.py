@@ -1,0 +1,186 @@
+"""Kubernetes' protobuf bodies, decoded to the JSON form of the object.
+
+client-go's typed clients send them: Helm's release Secrets, Events, Leases, reviews. The envelope is `k8s\\0` and a
+`runtime.Unknown`; the messages are read by a table (`protobuf_messages`), unknown fields are skipped as protobuf does.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from binderops.node.api.objects.protobuf_messages import MESSAGES, Field
+from binderops.node.api.objects.status import Object, bad_request, unsupported_media_type
+
+MAGIC = b"k8s\x00"
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MAX_DEPTH = 50
+
+
+def decode(body: bytes) -> Object:
+    """A body to an object. InvalidError: 400 for what is not protobuf, 415 for a kind that is not in the table."""
+    if not body.startswith(MAGIC):
+        raise bad_request("the body is not Kubernetes protobuf: it does not begin with k8s\\0")
+    try:
+        envelope = _message(body[len(MAGIC) :], "Unknown", 0)
+        type_meta = envelope.get("typeMeta", {})
+        api_version, kind = type_meta.get("apiVersion", ""), type_meta.get("kind", "")
+        if kind not in MESSAGES:
+            raise unsupported_media_type(
+                f"{kind or 'an object without kind'} is not read from protobuf by this server; send application/json"
+            )
+        raw = base64.b64decode(envelope.get("raw", ""))
+        return {"apiVersion": api_version, "kind": kind, **_message(raw, kind, 0)}
+    except (IndexError, ValueError, struct.error, OverflowError) as error:
+        raise bad_request(f"the body is not Kubernetes protobuf: {error}") from error
+
+
+def _message(data: bytes, name: str, depth: int) -> Object:
+    if depth > _MAX_DEPTH:
+        raise ValueError("messages nest too deep")
+    match name:
+        case "Time" | "MicroTime":
+            raise ValueError(f"{name} has no object form")
+    fields = MESSAGES[name]
+    result: Object = {}
+    for number, wire, value in _wire(data):
+        field = fields.get(number)
+        if field is None:
+            continue
+        if field.form == "map":
+            result.setdefault(field.name, {}).update([_entry(value, field, depth)])
+            continue
+        decoded = _value(field, wire, value, depth)
+        if decoded is None:
+            continue
+        if field.repeated:
+            result.setdefault(field.name, []).extend(decoded if isinstance(decoded, _Packed) else [decoded])
+        else:
+            result[field.name] = decoded
+    return _without_empty(result)
+
+
+class _Packed(list[Any]):
+    """Several numbers of a repeated field in one piece."""
+
+
+def _value(field: Field, wire: int, value: Any, depth: int) -> Any:
+    match field.form:
+        case "string":
+            return _bytes(wire, value).decode()
+        case "bytes":
+            return base64.b64encode(_bytes(wire, value)).decode()
+        case "bool":
+            return bool(value)
+        case "int":
+            if wire == _BYTES and field.repeated:
+                return _Packed(_signed(each) for each in _varints(value))
+            return _signed(value)
+        case "double":
+            return struct.unpack("<d", struct.pack("<Q", value))[0]
+        case "Time":
+            return _time(_bytes(wire, value), "%Y-%m-%dT%H:%M:%S")
+        case "MicroTime":
+            return _time(_bytes(wire, value), "%Y-%m-%dT%H:%M:%S.%f")
+        case "Quantity":
+            return str(_message(_bytes(wire, value), "Quantity", depth + 1).get("string", "0"))
+        case "IntOrString":
+            parts = _message(_bytes(wire, value), "IntOrString", depth + 1)
+            return parts.get("strVal", "") if parts.get("type") else parts.get("intVal", 0)
+        case "FieldsV1" | "RawExtension" | "JSON":
+            return _raw_json(_bytes(wire, value))
+        case "StringList":
+            return _message(_bytes(wire, value), "StringList", depth + 1).get("items", [])
+    return _message(_bytes(wire, value), field.form, depth + 1)
+
+
+def _entry(value: Any, field: Field, depth: int) -> tuple[str, Any]:
+    key, content = "", None
+    for number, wire, part in _wire(value):
+        if number == 1:
+            key = _bytes(wire, part).decode()
+        elif number == 2:
+            content = _value(Field("", field.of), wire, part, depth)
+    empty: Any = [] if field.of == "StringList" else ""
+    return key, content if content is not None else empty
+
+
+def _without_empty(message: Object) -> Object:
+    """Go's protobuf writes empty strings and zeros that its JSON omits; false and 0 may be meant and stay."""
+    return {name: value for name, value in message.items() if value not in ("", None)}
+
+
+def _bytes(wire: int, value: Any) -> bytes:
+    if wire != _BYTES or not isinstance(value, bytes):
+        raise ValueError("a field has another wire type than its message says")
+    return value
+
+
+def _raw_json(data: bytes) -> Any:
+    import json
+
+    for number, _, value in _wire(data):
+        if number == 1 and isinstance(value, bytes) and value:
+            return json.loads(value)
+    return None
+
+
+def _time(data: bytes, form: str) -> str | None:
+    seconds = nanos = 0
+    for number, _, value in _wire(data):
+        if number == 1:
+            seconds = _signed(value)
+        elif number == 2:
+            nanos = _signed(value)
+    if not seconds and not nanos:
+        return None
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=max(0, nanos) // 1000 % 1_000_000)
+    return moment.strftime(form) + "Z"
+
+
+def _wire(data: bytes) -> Iterator[tuple[int, int, Any]]:
+    """The fields of a message in turn: number, wire type, value."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            value, at = _varint(data, at)
+            yield number, wire, value
+        elif wire == _BYTES:
+            length, at = _varint(data, at)
+            if at + length > len(data):
+                raise ValueError("a field ends behind its message")
+            yield number, wire, data[at : at + length]
+            at += length
+        elif wire in (_FIXED64, _FIXED32):
+            size = 8 if wire == _FIXED64 else 4
+            yield number, wire, struct.unpack_from("<Q" if size == 8 else "<I", data, at)[0]
+            at += size
+        else:
+            raise ValueError(f"wire type {wire} is not used by Kubernetes")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, at
+    raise ValueError("a number is longer than ten bytes")
+
+
+def _varints(data: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
