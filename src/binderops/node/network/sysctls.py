@@ -1,0 +1,66 @@
+"""Kernel settings that nodes change: what they were before is recorded, and put back when the last node goes.
+
+The record is the machine's, not a node's: nodes share the kernel, and the first to go must not stop the others'
+forwarding. It lies in /run, since a restart of the machine undoes both the change and the need to undo it. Settings of
+interfaces that a node makes are not recorded: they go with the interface.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from binderops.errors import NetworkError
+
+RECORD = Path("/run/binderops-sysctls.json")
+
+_ROOT = Path("/proc/sys")
+
+
+def write_sysctls(settings: Mapping[str, str]) -> None:
+    """Write settings given by path below /proc/sys (`net/ipv4/ip_forward`); NetworkError when the kernel refuses."""
+    for name, value in settings.items():
+        try:
+            (_ROOT / name).write_text(value, encoding="ascii")
+        except OSError as error:
+            raise NetworkError(
+                "a kernel setting cannot be changed", where=f"/proc/sys/{name}", why=str(error)
+            ) from None
+
+
+class SysctlRecord:
+    """The settings that nodes have changed, in `path` (JSON: name to the value before)."""
+
+    def __init__(self, path: Path = RECORD) -> None:
+        self._path = path
+
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Change the settings that differ; the first change of each is recorded before it is made."""
+        before = self._read()
+        current = {name: (_ROOT / name).read_text(encoding="ascii").strip() for name in settings}
+        wanted = {name: value for name, value in settings.items() if current[name] != value}
+        if not wanted:
+            return
+        record = {name: current[name] for name in wanted} | before
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        temporary.replace(self._path)
+        write_sysctls(wanted)
+
+    def restore(self) -> None:
+        """Put every recorded setting back and forget the record."""
+        write_sysctls(self._read())
+        self._path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, str]:
+        if not self._path.exists():
+            return {}
+        try:
+            record = json.loads(self._path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise NetworkError(
+                "the record of kernel settings is damaged", where=str(self._path), why=str(error)
+            ) from None
+        return {str(name): str(value) for name, value in record.items()}
