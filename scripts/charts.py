@@ -1,0 +1,92 @@
+"""Pack the charts maintained here into mybinder/charts/, as `helm dependency build` would, but the same bytes each time.
+
+Also writes each values.schema.json from the values.schema.yaml beside it. Files are touched only when they change, so
+that running this twice costs milliseconds and changes nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+IGNORED = {"values.schema.yaml"}
+
+
+def main() -> int:
+    """Write schemas and archives; print what changed."""
+    changed = [*write_schemas(ROOT), *pack_dependencies(ROOT / "mybinder")]
+    for file in changed:
+        print(file.relative_to(ROOT))
+    return 0
+
+
+def write_schemas(root: Path) -> list[Path]:
+    """values.schema.json of each chart, from its values.schema.yaml; the files that changed."""
+    changed = []
+    for source in sorted(root.glob("mybinder/values.schema.yaml")) + sorted(root.glob("charts/**/values.schema.yaml")):
+        text = json.dumps(yaml.safe_load(source.read_text()), indent=1, ensure_ascii=False) + "\n"
+        target = source.with_suffix(".json")
+        if write_if_changed(target, text.encode()):
+            changed.append(target)
+    return changed
+
+
+def pack_dependencies(chart: Path) -> list[Path]:
+    """Archives of the chart's file:// dependencies in its charts/; the files that changed, stale ones removed."""
+    folder = chart / "charts"
+    folder.mkdir(exist_ok=True)
+    changed, wanted = [], set()
+    for dependency in read_yaml(chart / "Chart.yaml")["dependencies"]:
+        source = (chart / dependency["repository"].removeprefix("file://")).resolve()
+        found = read_yaml(source / "Chart.yaml")["version"]
+        if found != dependency["version"]:
+            sys.exit(
+                f"{chart / 'Chart.yaml'}: {dependency['name']} is pinned to {dependency['version']}, "
+                f"and {source} is {found}: change one of them"
+            )
+        target = folder / f"{dependency['name']}-{found}.tgz"
+        wanted.add(target)
+        if write_if_changed(target, archive(source)):
+            changed.append(target)
+    for stale in set(folder.iterdir()) - wanted:
+        stale.unlink()
+        changed.append(stale)
+    return changed
+
+
+def archive(chart: Path) -> bytes:
+    """The chart as a .tgz in Helm's layout: sorted, with neither times nor owners, so that equal files give equal bytes."""
+    tarred = io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for file in sorted(path for path in chart.rglob("*") if path.is_file() and path.name not in IGNORED):
+            entry = tarfile.TarInfo(f"{chart.name}/{file.relative_to(chart).as_posix()}")
+            content = file.read_bytes()
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return gzip.compress(tarred.getvalue(), mtime=0)
+
+
+def write_if_changed(file: Path, content: bytes) -> bool:
+    """Whether the file had to be written."""
+    if file.exists() and file.read_bytes() == content:
+        return False
+    file.write_bytes(content)
+    return True
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file whose top is a map."""
+    document: dict[str, Any] = yaml.safe_load(file.read_text())
+    return document
+
+
+if __name__ == "__main__":
+    sys.exit(main())
