@@ -130,5 +130,19 @@ class TokenSigner:
             ],
         }
         der = base64.b64encode(self.certificate.public_bytes(Encoding.DER)).decode()
-        algorithm = "RS256" if isinstance(self.key, rsa.RSAPrivateKey) else "ES256"
-        return jwt.encode(claims, self.key, algorithm=algorithm, headers={"x5c": [der]})
+        return self.sign(claims, headers={"x5c": [der]})
+
+    def sign(self, claims: Mapping[str, Any], headers: dict[str, Any] | None = None) -> str:
+        """Any other claims by the same key; for another audience than `service`, or the registry would accept them."""
+        return jwt.encode(dict(claims), self.key, algorithm=self._algorithm, headers=headers)
+
+    def verify(self, token: str, *, audience: str) -> dict[str, Any]:
+        """The claims of what `sign` made for this audience; raises jwt.InvalidTokenError."""
+        claims: dict[str, Any] = jwt.decode(
+            token, self.key.public_key(), algorithms=[self._algorithm], audience=audience
+        )
+        return claims
+
+    @property
+    def _algorithm(self) -> str:
+        return "RS256" if isinstance(self.key, rsa.RSAPrivateKey) else "ES256"

@@ -1,0 +1,221 @@
+"""Builds, keyed by name: whoever asks for one that runs watches it; it runs on when they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+
+from binderops.binder.builds.loglines import parse_line, split_lines
+from binderops.binder.builds.manifest import CONTAINER, BuildRequest, build_pod
+from binderops.binder.builds.pods import (
+    Pods,
+    age_of,
+    ending_of,
+    is_finished,
+    is_usable,
+    phase_of,
+    waiting_reason,
+)
+from binderops.binder.builds.running import RunningBuild
+from binderops.binder.events import event
+from binderops.binder.metrics import Metrics
+from binderops.binder.settings import Settings
+from binderops.binder.tokens import BuildCredentials
+from binderops.errors import AlreadyExistsError, BuildError, KubernetesError, NotFoundError
+from binderops.kube.kinds import POD, Object
+from binderops.kube.objects import name_of, uid_of
+from binderops.oci.references import Reference
+from binderops.oci.tokens import Grants
+
+log = structlog.get_logger(__name__)
+
+START_SECONDS = 300.0
+_GONE_SECONDS = 60.0
+_SETTLE_SECONDS = 30.0
+# Waiting cannot mend these; everything else (an image that is being pulled) has START_SECONDS.
+_HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"})
+
+
+class Builds:
+    """All builds of this binder. They are this process's tasks; their pods outlive it, and are attached to again."""
+
+    def __init__(self, settings: Settings, pods: Pods, credentials: BuildCredentials | None, metrics: Metrics) -> None:
+        self._settings = settings
+        self._pods = pods
+        self._credentials = credentials
+        self._metrics = metrics
+        self._running: dict[str, RunningBuild] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(settings.binder.concurrent_build_limit)
+
+    def build(self, request: BuildRequest) -> RunningBuild:
+        """The running build of this name, or a new one."""
+        running = self._running.get(request.name)
+        if running is None:
+            running = self._running[request.name] = RunningBuild(request, tail=self._settings.build_pod.log_tail_lines)
+            task = asyncio.create_task(self._run(running), name=request.name)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return running
+
+    async def clean_up(self) -> None:
+        """Until cancelled: remove build pods that ended and that nobody watches, or that are older than `max_age`."""
+        while True:
+            await asyncio.sleep(self._settings.binder.build_cleanup_interval)
+            for pod in self._pods.builds:
+                watched = name_of(pod) in self._running
+                if age_of(pod) > self._settings.cleaner.max_age or (is_finished(pod) and not watched):
+                    await self._delete(name_of(pod), uid=uid_of(pod))
+
+    async def close(self) -> None:
+        """Stop watching; build pods run on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, running: RunningBuild) -> None:
+        name, started = running.request.name, time.monotonic()
+        try:
+            async with self._slots, asyncio.timeout(self._settings.cleaner.max_age):
+                with self._metrics.inprogress_builds.track_inprogress():
+                    await self._follow(running)
+        except TimeoutError:
+            running.finish(False, f"The build took longer than {self._settings.cleaner.max_age / 60:.0f} minutes.")
+        except (BuildError, KubernetesError) as error:
+            log.warning("build cannot be watched", build=name, error=str(error))
+            running.finish(
+                False, error.what if isinstance(error, BuildError) else f"The build did not start: {error.what}"
+            )
+        except Exception:
+            log.exception("watching a build failed", build=name)
+            running.finish(False, "Unhandled error watching for build events. Please try again.")
+        finally:
+            running.finish(False, "The binder was stopped. Please try again.")
+            self._running.pop(name, None)
+        outcome = await running.outcome()
+        status = "success" if outcome.built else "failure"
+        self._metrics.build_time.labels(status).observe(time.monotonic() - started)
+        log.info("build ended", build=name, image=running.request.image, status=status, message=outcome.message)
+        await self._delete(name)
+
+    async def _follow(self, running: RunningBuild) -> None:
+        attached = await self._submit(running.request)
+        pod = await self._wait_for_start(running)
+        await self._stream_log(running, tail=self._settings.build_pod.log_tail_lines if attached else None)
+        with suppress(TimeoutError):
+            pod = await self._pods.wait_for_build(running.request.name, is_finished, seconds=_SETTLE_SECONDS)
+        if pod is not None and phase_of(pod) == "Succeeded":
+            running.finish(True)
+        else:
+            running.finish(False, f"The build failed: {ending_of(pod)}.")
+
+    async def _submit(self, request: BuildRequest) -> bool:
+        """Create the pod; True if it is there already and runs."""
+        if self._credentials is None:
+            raise BuildError("This binder has no key to let builds write to a registry: its operator must set one.")
+        credential = self._credentials.mint(
+            request.name, self._grants(request), seconds=self._settings.cleaner.max_age + 600
+        )
+        manifest = build_pod(self._settings, request, credential)
+        for _ in range(3):
+            try:
+                created = await self._pods.client.create(manifest)
+            except AlreadyExistsError:
+                found = await self._find(request.name)
+                if found is not None and is_usable(found):
+                    return True
+                await self._remove(request.name, found)
+            else:
+                await self._pods.wait_for_build(
+                    request.name,
+                    lambda pod: pod is not None and uid_of(pod) == uid_of(created),
+                    seconds=_SETTLE_SECONDS,
+                )
+                return False
+        raise BuildError("An earlier build of this repository is still being removed. Please try again.")
+
+    def _grants(self, request: BuildRequest) -> Grants:
+        pull = {self._settings.base_repository} if self._settings.base_repository else set()
+        if request.artifact:
+            pull.add(Reference.parse(request.artifact).repository)
+        return Grants(pull=frozenset(pull), push=frozenset({Reference.parse(request.image).repository}))
+
+    async def _wait_for_start(self, running: RunningBuild) -> Object | None:
+        name, told = running.request.name, ""
+        deadline = time.monotonic() + START_SECONDS
+
+        def is_news(pod: Object | None) -> bool:
+            return (
+                pod is None
+                or phase_of(pod) != "Pending"
+                or waiting_reason(pod)[0] not in ("", "ContainerCreating", told)
+            )
+
+        while True:
+            try:
+                pod = await self._pods.wait_for_build(name, is_news, seconds=max(deadline - time.monotonic(), 0.1))
+            except TimeoutError:
+                found = self._pods.build(name)
+                reason = ": ".join(filter(None, waiting_reason(found))) if found else ""
+                raise BuildError(
+                    f"The build did not start within {START_SECONDS / 60:.0f} minutes. {reason}".rstrip()
+                ) from None
+            if pod is None:
+                raise BuildError("The build pod was removed before it started. Please try again.")
+            if phase_of(pod) != "Pending":
+                return pod
+            told, message = waiting_reason(pod)
+            if told in _HOPELESS:
+                raise BuildError(f"The build cannot start: {told}: {message}".rstrip(": "))
+            running.publish(event("waiting", f"Waiting for the builder: {told} {message}".rstrip()))
+
+    async def _stream_log(self, running: RunningBuild, *, tail: int | None) -> None:
+        name, seen = running.request.name, 0
+        while True:
+            skipped = seen if tail is None else 0
+            try:
+                chunks = self._pods.client.logs(
+                    name, self._pods.build_namespace, container=CONTAINER, follow=True, tail=tail
+                )
+                async for line in split_lines(chunks):
+                    if skipped:
+                        skipped -= 1
+                        continue
+                    seen += 1
+                    running.publish(parse_line(line))
+            except KubernetesError as error:
+                log.warning("a build's log broke off", build=name, error=str(error))
+                if isinstance(error, NotFoundError):
+                    return
+            if is_finished(self._pods.build(name)) or seen:
+                with suppress(TimeoutError):
+                    # A log that ends before its pod has broken off: read on where it did.
+                    await self._pods.wait_for_build(name, is_finished, seconds=2)
+                if is_finished(self._pods.build(name)):
+                    return
+            await asyncio.sleep(0.5)
+            tail = None if tail is None else 0
+
+    async def _find(self, name: str) -> Object | None:
+        with suppress(NotFoundError):
+            return await self._pods.client.get(POD, name, self._pods.build_namespace)
+        return None
+
+    async def _remove(self, name: str, found: Object | None) -> None:
+        if found is not None:
+            await self._delete(name, uid=uid_of(found))
+            with suppress(TimeoutError):
+                await self._pods.wait_for_build(
+                    name, lambda pod: pod is None or uid_of(pod) != uid_of(found), seconds=_GONE_SECONDS
+                )
+
+    async def _delete(self, name: str, *, uid: str | None = None) -> None:
+        try:
+            await self._pods.client.delete(POD, name, self._pods.build_namespace, uid=uid)
+        except NotFoundError:
+            pass
+        except KubernetesError as error:
+            log.warning("a build pod cannot be removed", build=name, error=str(error))

@@ -1,0 +1,176 @@
+"""The pod of one build: unprivileged, in a user namespace of its own, without an API token or an engine's socket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from binderops.binder.settings import Machine, Settings
+
+CONTAINER = "builder"
+COMPONENT = "binderhub-build"
+SELECTOR = f"component={COMPONENT}"
+REGISTRY_USER = "build"
+_MACHINE = "/etc/binderhub/machine"
+_AUTHORITIES = f"{_MACHINE}/ca.crt"
+_DEDICATED = ("hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated")
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What is to be built. Two requests with the same `name` are the same build."""
+
+    name: str
+    image: str
+    repo_url: str
+    ref: str
+    artifact: str = ""
+    git_credentials: str = ""
+
+
+def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dict[str, Any]:
+    """The manifest; `credential` is this build's own password for the registry."""
+    machine = settings.common.machine
+    environment = {
+        **_machine_environment(machine),
+        **settings.build_pod.extra_envs,
+        **_own_environment(settings, request, credential),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": request.name,
+            "namespace": settings.place.build_namespace,
+            "labels": {"name": request.name, "component": COMPONENT, "release": settings.place.release},
+            "annotations": {"binder-repo": request.repo_url},
+        },
+        "spec": {
+            "hostUsers": False,
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "activeDeadlineSeconds": int(settings.cleaner.max_age),
+            "terminationGracePeriodSeconds": 5,
+            "containers": [
+                {
+                    "name": CONTAINER,
+                    "image": settings.build_image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python", "-m", "binderops.build"],
+                    "args": arguments(settings, request),
+                    "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+                    "resources": _resources(settings),
+                    # SYS_ADMIN counts only inside the pod's own user namespace: buildah mounts with it.
+                    "securityContext": {
+                        "privileged": False,
+                        "capabilities": {"add": ["SYS_ADMIN"]},
+                        "seccompProfile": {"type": "Unconfined"},
+                    },
+                    "volumeMounts": _mounts(machine),
+                }
+            ],
+            "volumes": _volumes(machine),
+            "tolerations": [
+                {"key": key, "operator": "Equal", "value": "user", "effect": "NoSchedule"} for key in _DEDICATED
+            ],
+            **_placement(settings),
+        },
+    }
+
+
+def arguments(settings: Settings, request: BuildRequest) -> list[str]:
+    """repo2docker's command line, as upstream gives it."""
+    appendix = settings.build.appendix
+    return [
+        f"--ref={request.ref}",
+        f"--image={request.image}",
+        "--no-clean",
+        "--no-run",
+        "--json-logs",
+        "--user-name=jovyan",
+        "--user-id=1000",
+        *(["--appendix", appendix] if appendix else []),
+        "--push",
+        *settings.build.repo2docker_extra_args,
+        request.repo_url,
+    ]
+
+
+def _own_environment(settings: Settings, request: BuildRequest, credential: str) -> dict[str, str]:
+    login = {"username": REGISTRY_USER, "password": credential, "registry": settings.registry_host}
+    base = settings.common.images.notebook.reference
+    own = {
+        "CONTAINER_ENGINE_REGISTRY_CREDENTIALS": json.dumps(login),
+        "GIT_CREDENTIAL_ENV": request.git_credentials,
+        "BASE_IMAGE": base,
+        "BASE_REPOSITORY": f"{settings.registry_host}/{settings.base_repository}" if base else "",
+        "REPO_ARTIFACT": request.artifact,
+    }
+    return {name: value for name, value in own.items() if value}
+
+
+def _machine_environment(machine: Machine) -> dict[str, str]:
+    index, proxies = machine.package_index, machine.proxies
+    found = {
+        "PIP_INDEX_URL": index.get("pip", ""),
+        "UV_DEFAULT_INDEX": index.get("pip", ""),
+        "NPM_CONFIG_REGISTRY": index.get("npm", ""),
+        "DEBIAN_MIRROR": index.get("debian", ""),
+    }
+    for name, key in (("HTTP_PROXY", "http"), ("HTTPS_PROXY", "https"), ("NO_PROXY", "none")):
+        found[name] = found[name.lower()] = proxies.get(key, "")
+    if machine.ca_certificates:
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"):
+            found[name] = _AUTHORITIES
+    return {name: value for name, value in found.items() if value}
+
+
+def _resources(settings: Settings) -> dict[str, Any]:
+    if settings.build_pod.resources:
+        return settings.build_pod.resources
+    memory = settings.build_pod.memory_request
+    return {"requests": {"memory": str(memory)}} if memory else {}
+
+
+def _mounts(machine: Machine) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": "containers", "mountPath": "/var/lib/containers"},
+        {"name": "machine", "mountPath": _MACHINE, "readOnly": True},
+    ]
+    if machine.build_base_store:
+        mounts.append({"name": "base", "mountPath": "/base/storage", "readOnly": True})
+    return mounts
+
+
+def _volumes(machine: Machine) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "containers", "emptyDir": {}},
+        {"name": "machine", "configMap": {"name": "machine", "optional": True}},
+    ]
+    if machine.build_base_store:
+        volumes.append({"name": "base", "hostPath": {"path": machine.build_base_store, "type": "Directory"}})
+    return volumes
+
+
+def _placement(settings: Settings) -> dict[str, Any]:
+    secrets = [
+        {"name": item} if isinstance(item, str) else {"name": item.get("name", "")}
+        for item in settings.build_pod.image_pull_secrets
+    ]
+    apart = {
+        "weight": 100,
+        "podAffinityTerm": {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"component": COMPONENT}},
+        },
+    }
+    placement: dict[str, Any] = {
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    }
+    if settings.build_pod.node_selector:
+        placement["nodeSelector"] = settings.build_pod.node_selector
+    if secrets:
+        placement["imagePullSecrets"] = secrets
+    return placement

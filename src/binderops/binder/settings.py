@@ -1,0 +1,264 @@
+"""The binder's settings: the values file of the release, the operator's extra code, and what the pod is told.
+
+Nothing is ignored in silence: what is not honoured is returned as findings, which the program logs at start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from traitlets.config import Config
+
+from binderops.binder import traits
+from binderops.errors import ValuesError
+from binderops.oci.references import Reference
+
+T = TypeVar("T", bound=traits.Traits)
+
+
+class ImageName(BaseModel):
+    """`{name, tag}`; a tag that is a digest is joined by @."""
+
+    name: str = ""
+    tag: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The whole name, "" where none is set."""
+        separator = "@" if self.tag.startswith("sha256:") else ":"
+        return f"{self.name}{separator}{self.tag}" if self.name and self.tag else self.name
+
+
+class Images(BaseModel):
+    """The platform's images that the binder speaks of."""
+
+    build: ImageName = ImageName()
+    notebook: ImageName = ImageName()
+
+
+class Machine(BaseModel):
+    """What was found out about the machine; empty on a cluster."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    ca_certificates: str = Field("", alias="caCertificates")
+    package_index: dict[str, str] = Field({}, alias="packageIndex")
+    proxies: dict[str, str] = {}
+    build_base_store: str = Field("", alias="buildBaseStore")
+
+
+class Global(BaseModel):
+    """`global` of the values: what all charts share."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    domain: str = ""
+    public_port: int = Field(80, alias="publicPort")
+    public_tls_port: int = Field(0, alias="publicTlsPort")
+    images: Images = Images()
+    machine: Machine = Field(default_factory=lambda: Machine.model_validate({}))
+
+    def url_of(self, host: str) -> str:
+        """The public URL of a host of this environment."""
+        scheme, port, usual = (
+            ("https", self.public_tls_port, 443) if self.public_tls_port else ("http", self.public_port, 80)
+        )
+        return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this binder runs: what its pod is told by the environment, and the folders that are mounted."""
+
+    namespace: str = "default"
+    build_namespace: str = "default"
+    release: str = "binder"
+    hub_api_token: str = field(default="", repr=False)
+    hub_api_url: str = ""
+    build_token_secret: str = field(default="", repr=False)
+    root: Path = Path("/etc/binderhub")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], root: Path) -> Place:
+        """Read the variables that the chart sets."""
+        namespace = environment.get("POD_NAMESPACE", "default")
+        return cls(
+            namespace=namespace,
+            build_namespace=environment.get("BUILD_NAMESPACE", namespace),
+            release=environment.get("HELM_RELEASE_NAME", "binder"),
+            hub_api_token=environment.get("JUPYTERHUB_API_TOKEN", ""),
+            hub_api_url=environment.get("JUPYTERHUB_API_URL", ""),
+            build_token_secret=environment.get("BINDERHUB_BUILD_TOKEN_SECRET", ""),
+            root=root,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the binder is told. `findings` says what of it has no effect, and why."""
+
+    place: Place
+    common: Global
+    binder: traits.BinderHub
+    build: traits.BuildExecutor
+    build_pod: traits.KubernetesBuildExecutor
+    cleaner: traits.KubernetesCleaner
+    launcher: traits.Launcher
+    quota: traits.LaunchQuota
+    rate: traits.RateLimiter
+    providers: Mapping[str, traits.RepoProvider]
+    findings: tuple[str, ...] = ()
+
+    @property
+    def registry_host(self) -> str:
+        """The registry that images are kept in: the one that `image_prefix` names, else the chart's."""
+        first = self.binder.image_prefix.partition("/")[0]
+        return first if "." in first or ":" in first else f"registry.{self.place.namespace}.svc:5000"
+
+    @property
+    def build_image(self) -> str:
+        """The image that build pods run."""
+        return self.build_pod.build_image or self.common.images.build.reference
+
+    @property
+    def image_prefix(self) -> str:
+        """What names of built images begin with. Without one that is set: the builder's version is part of it.
+
+        The version is that of the two images that decide what a build gives, so that a new one builds anew.
+        """
+        if self.binder.image_prefix:
+            return self.binder.image_prefix
+        parts = f"{self.build_image}\n{self.common.images.notebook.reference}"
+        return f"{self.registry_host}/r2d-{hashlib.sha256(parts.encode()).hexdigest()[:8]}-"
+
+    @property
+    def base_repository(self) -> str:
+        """The repository of the notebook base in the registry, "" where no base is set."""
+        name = self.common.images.notebook.reference
+        return Reference.parse(name).repository if name else ""
+
+    @property
+    def hub_url(self) -> str:
+        """The hub as browsers see it."""
+        return self.binder.hub_url or self.common.url_of(f"hub.{self.common.domain}")
+
+    @property
+    def hub_api_url(self) -> str:
+        """The hub's REST API as the binder sees it."""
+        if self.place.hub_api_url:
+            return self.place.hub_api_url.rstrip("/") + "/"
+        path = urlsplit(self.hub_url).path
+        return (self.binder.hub_url_local or f"http://proxy-public{path}") + "hub/api/"
+
+    def secret(self, name: str) -> Path:
+        """A mounted Secret's folder."""
+        return self.place.root / name
+
+
+def load(config_dir: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read `values.yaml` and run extraConfig; raises ValuesError for what cannot be meant."""
+    file = config_dir / "values.yaml"
+    try:
+        values = yaml.safe_load(file.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ValuesError("the binder's values cannot be read", where=str(file), why=str(error)) from error
+    place = Place.from_environment(os.environ if environment is None else environment, config_dir.parent)
+    return from_values(values, place)
+
+
+def from_values(values: Mapping[str, Any], place: Place) -> Settings:
+    """The settings that a release's values make."""
+    config = Config(values.get("config") or {})
+    _run_extra_config(values, config)
+    sections = {name: dict(section) for name, section in config.items() if isinstance(section, Mapping)}
+    findings = [*_move_aliases(sections), *_unknown(sections)]
+    try:
+        common = Global.model_validate(values.get("global") or {})
+        models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
+        providers = {name: _provider(name, sections) for name in traits.PROVIDERS}
+    except ValidationError as error:
+        raise ValuesError(
+            "a setting of the binder has a wrong value", where=f"config.{error.title}", why=str(error)
+        ) from error
+    quota = models["LaunchQuota" if "LaunchQuota" in sections else "KubernetesLaunchQuota"]
+    return Settings(
+        place=place,
+        common=common,
+        binder=_as(models["BinderHub"], traits.BinderHub),
+        build=_as(models["BuildExecutor"], traits.BuildExecutor),
+        build_pod=_as(models["KubernetesBuildExecutor"], traits.KubernetesBuildExecutor),
+        cleaner=_as(models["KubernetesCleaner"], traits.KubernetesCleaner),
+        launcher=_as(models["Launcher"], traits.Launcher),
+        quota=_as(quota, traits.LaunchQuota),
+        rate=_as(models["RateLimiter"], traits.RateLimiter),
+        providers=providers,
+        findings=tuple(findings),
+    )
+
+
+def _as(model: traits.Traits, kind: type[T]) -> T:
+    assert isinstance(model, kind)
+    return model
+
+
+def _provider(name: str, sections: Mapping[str, Mapping[str, Any]]) -> traits.RepoProvider:
+    # As with traitlets, what is set on the base class holds for all that inherit from it.
+    return traits.PROVIDERS[name].model_validate({**sections.get("RepoProvider", {}), **sections.get(name, {})})
+
+
+def _run_extra_config(values: Mapping[str, Any], config: Config) -> None:
+    for key, code in sorted((values.get("extraConfig") or {}).items()):
+        if not code:
+            continue
+        where = f"extraConfig.{key}"
+        try:
+            # The operator's own code, from the operator's own values: that is what this key is for.
+            exec(compile(code, where, "exec"), {"c": config, "get_value": _reader(values)})  # noqa: S102
+        except Exception as error:
+            raise ValuesError(
+                f"the code in {where} failed", where=where, why=f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _reader(values: Mapping[str, Any]) -> Callable[..., Any]:
+    def get_value(key: str, default: Any = None) -> Any:
+        found: Any = values
+        for part in key.split("."):
+            if not isinstance(found, Mapping) or part not in found:
+                return default
+            found = found[part]
+        return found
+
+    return get_value
+
+
+def _move_aliases(sections: dict[str, dict[str, Any]]) -> list[str]:
+    moved = []
+    for (old_class, old), (new_class, new) in traits.ALIASES.items():
+        if old in sections.get(old_class, {}):
+            value = sections[old_class].pop(old)
+            if value is not None:
+                sections.setdefault(new_class, {}).setdefault(new, value)
+                moved.append(f"config.{old_class}.{old} is deprecated: use config.{new_class}.{new}")
+    return moved
+
+
+def _unknown(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = []
+    for name, section in sorted(sections.items()):
+        model = traits.CLASSES.get(name)
+        for trait in sorted(section):
+            reason = traits.WITHOUT_EFFECT.get((name, trait))
+            if reason:
+                found.append(f"config.{name}.{trait} has no effect here: {reason}")
+            elif model is None or trait not in model.model_fields:
+                found.append(f"config.{name}.{trait} is not supported, and ignored")
+    return found
