@@ -54,7 +54,8 @@ def decode_value(body: bytes, content_type: str = JSON) -> Decoded:
         value = _read_json(body)
     else:
         raise unsupported_media_type(
-            f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
+            f"the body of the request was in an unknown format - accepted media types include: "
+            f"{JSON}, {YAML}, {PROTOBUF}"
         )
     _check_size(value)
     return Decoded(value, tuple(_duplicates(value)))

@@ -1,7 +1,7 @@
 """The form in which kube-apiserver holds an object: as if read into Go's types and written again.
 
-A null is absence (in a map of strings an empty string), a struct that is not a pointer is always there (`resources: {}`,
-`status: {}`), quantities are written canonically. `managedFields` and stored objects depend on it.
+A null is absence (in a map of strings an empty string), a struct that is not a pointer is always there
+(`resources: {}`, `status: {}`), quantities are written canonically. `managedFields` and stored objects depend on it.
 """
 
 from __future__ import annotations

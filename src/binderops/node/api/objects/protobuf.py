@@ -7,6 +7,7 @@ client-go's typed clients send them: Helm's release Secrets, Events, Leases, rev
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,12 +29,13 @@ def decode(body: bytes) -> Object:
         envelope = _message(body[len(MAGIC) :], "Unknown", 0)
         type_meta = envelope.get("typeMeta", {})
         api_version, kind = type_meta.get("apiVersion", ""), type_meta.get("kind", "")
-        if kind not in MESSAGES:
+        message = next((name for name in (f"{api_version}/{kind}", kind) if name in MESSAGES), None)
+        if message is None:
             raise unsupported_media_type(
                 f"{kind or 'an object without kind'} is not read from protobuf by this server; send application/json"
             )
         raw = base64.b64decode(envelope.get("raw", ""))
-        return {"apiVersion": api_version, "kind": kind, **_message(raw, kind, 0)}
+        return {"apiVersion": api_version, "kind": kind, **_message(raw, message, 0)}
     except (IndexError, ValueError, struct.error, OverflowError) as error:
         raise bad_request(f"the body is not Kubernetes protobuf: {error}") from error
 
@@ -41,9 +43,6 @@ def decode(body: bytes) -> Object:
 def _message(data: bytes, name: str, depth: int) -> Object:
     if depth > _MAX_DEPTH:
         raise ValueError("messages nest too deep")
-    match name:
-        case "Time" | "MicroTime":
-            raise ValueError(f"{name} has no object form")
     fields = MESSAGES[name]
     result: Object = {}
     for number, wire, value in _wire(data):
@@ -120,8 +119,6 @@ def _bytes(wire: int, value: Any) -> bytes:
 
 
 def _raw_json(data: bytes) -> Any:
-    import json
-
     for number, _, value in _wire(data):
         if number == 1 and isinstance(value, bytes) and value:
             return json.loads(value)

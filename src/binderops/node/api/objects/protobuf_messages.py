@@ -50,6 +50,10 @@ _TABLE: Mapping[str, str] = {
         12 action, 13 related:ObjectReference, 14 reportingComponent, 15 reportingInstance""",
     "EventSource": "1 component, 2 host",
     "EventSeries": "1 count:int, 2 lastObservedTime:MicroTime",
+    "events.k8s.io/v1/Event": """1 metadata:ObjectMeta, 2 eventTime:MicroTime, 3 series:EventSeries,
+        4 reportingController, 5 reportingInstance, 6 action, 7 reason, 8 regarding:ObjectReference,
+        9 related:ObjectReference, 10 note, 11 type, 12 deprecatedSource:EventSource, 13 deprecatedFirstTimestamp:Time,
+        14 deprecatedLastTimestamp:Time, 15 deprecatedCount:int""",
     # coordination.k8s.io/v1
     "Lease": "1 metadata:ObjectMeta, 2 spec:LeaseSpec",
     "LeaseSpec": """1 holderIdentity, 2 leaseDurationSeconds:int, 3 acquireTime:MicroTime, 4 renewTime:MicroTime,

@@ -59,4 +59,5 @@ def _type_error(obj: Object, finding: Finding) -> str:
     )
     path = re.sub(r"\[\d+\]", "", finding.path)
     names = {"integer": "number", "list": "array", "boolean": "bool"}
-    return f"json: cannot unmarshal {names.get(got, got)} into Go struct field {obj.get('kind', '')}.{path} of type {go_type}"
+    where = f"{obj.get('kind', '')}.{path}"
+    return f"json: cannot unmarshal {names.get(got, got)} into Go struct field {where} of type {go_type}"
