@@ -1,4 +1,4 @@
-"""`/health`: each check is run at most once in its period, whoever asks, and tried three times before it counts as bad."""
+"""`/health`: each check runs at most once in its period, whoever asks, and is bad only after three attempts."""
 
 from __future__ import annotations
 

@@ -128,7 +128,8 @@ _RULES = (
         "post-build",
         r"(post_?build.*(not found|permission denied|failed|non-zero|returned)|\./postBuild)",
         "The script postBuild failed",
-        "It runs as the notebook's user, without root rights, and must be executable. Its first failing command ends it.",
+        "It runs as the notebook's user, without root rights, and must be executable. The first command that fails "
+        "ends it.",
     ),
     _rule(
         "unsupported-files",

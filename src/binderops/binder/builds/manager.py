@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -78,62 +79,71 @@ class Builds:
 
     async def _run(self, running: RunningBuild) -> None:
         name, started = running.request.name, time.monotonic()
+        longest = self._settings.cleaner.max_age
         try:
-            async with self._slots, asyncio.timeout(self._settings.cleaner.max_age):
+            if self._slots.locked():
+                running.publish(event("waiting", "Waiting for other builds to end..."))
+            async with self._slots, asyncio.timeout(longest):
                 with self._metrics.inprogress_builds.track_inprogress():
                     await self._follow(running)
         except TimeoutError:
-            running.finish(False, f"The build took longer than {self._settings.cleaner.max_age / 60:.0f} minutes.")
-        except (BuildError, KubernetesError) as error:
-            log.warning("build cannot be watched", build=name, error=str(error))
-            running.finish(
-                False, error.what if isinstance(error, BuildError) else f"The build did not start: {error.what}"
-            )
+            running.finish(False, f"The build took longer than {longest / 60:.0f} minutes.")
+        except BuildError as error:
+            running.finish(False, error.what)
+        except KubernetesError as error:
+            log.warning("a build cannot be watched", build=name, error=str(error))
+            running.finish(False, f"The build did not start: {error.what}")
         except Exception:
             log.exception("watching a build failed", build=name)
             running.finish(False, "Unhandled error watching for build events. Please try again.")
         finally:
+            # Only a cancelled task comes here without an outcome: the pod runs on, for the next binder to attach to.
+            stopped = not running.is_over
             running.finish(False, "The binder was stopped. Please try again.")
+            if not stopped:
+                await self._conclude(running, time.monotonic() - started)
             self._running.pop(name, None)
+
+    async def _conclude(self, running: RunningBuild, seconds: float) -> None:
         outcome = await running.outcome()
         status = "success" if outcome.built else "failure"
-        self._metrics.build_time.labels(status).observe(time.monotonic() - started)
-        log.info("build ended", build=name, image=running.request.image, status=status, message=outcome.message)
-        await self._delete(name)
+        self._metrics.build_time.labels(status).observe(seconds)
+        log.info(
+            "build ended", build=running.request.name, status=status, why=outcome.message, seconds=round(seconds, 1)
+        )
+        if running.pod_uid:
+            await self._delete(running.request.name, uid=running.pod_uid)
 
     async def _follow(self, running: RunningBuild) -> None:
         attached = await self._submit(running.request)
         pod = await self._wait_for_start(running)
+        running.pod_uid = uid_of(pod)
         await self._stream_log(running, tail=self._settings.build_pod.log_tail_lines if attached else None)
+        ended: Object | None = pod
         with suppress(TimeoutError):
-            pod = await self._pods.wait_for_build(running.request.name, is_finished, seconds=_SETTLE_SECONDS)
-        if pod is not None and phase_of(pod) == "Succeeded":
+            ended = await self._pods.wait_for_build(running.request.name, is_finished, seconds=_SETTLE_SECONDS)
+        if ended is not None and phase_of(ended) == "Succeeded":
             running.finish(True)
         else:
-            running.finish(False, f"The build failed: {ending_of(pod)}.")
+            running.finish(False, f"The build failed: {ending_of(ended)}.")
 
     async def _submit(self, request: BuildRequest) -> bool:
         """Create the pod; True if it is there already and runs."""
         if self._credentials is None:
             raise BuildError("This binder has no key to let builds write to a registry: its operator must set one.")
-        credential = self._credentials.mint(
-            request.name, self._grants(request), seconds=self._settings.cleaner.max_age + 600
-        )
+        seconds = self._settings.cleaner.max_age + 600
+        credential = self._credentials.mint(request.name, self._grants(request), seconds=seconds)
         manifest = build_pod(self._settings, request, credential)
         for _ in range(3):
             try:
                 created = await self._pods.client.create(manifest)
             except AlreadyExistsError:
                 found = await self._find(request.name)
-                if found is not None and is_usable(found):
+                if is_usable(found):
                     return True
                 await self._remove(request.name, found)
             else:
-                await self._pods.wait_for_build(
-                    request.name,
-                    lambda pod: pod is not None and uid_of(pod) == uid_of(created),
-                    seconds=_SETTLE_SECONDS,
-                )
+                await self._pods.wait_for_build(request.name, _is(uid_of(created)), seconds=_SETTLE_SECONDS)
                 return False
         raise BuildError("An earlier build of this repository is still being removed. Please try again.")
 
@@ -143,26 +153,22 @@ class Builds:
             pull.add(Reference.parse(request.artifact).repository)
         return Grants(pull=frozenset(pull), push=frozenset({Reference.parse(request.image).repository}))
 
-    async def _wait_for_start(self, running: RunningBuild) -> Object | None:
+    async def _wait_for_start(self, running: RunningBuild) -> Object:
         name, told = running.request.name, ""
         deadline = time.monotonic() + START_SECONDS
 
         def is_news(pod: Object | None) -> bool:
-            return (
-                pod is None
-                or phase_of(pod) != "Pending"
-                or waiting_reason(pod)[0] not in ("", "ContainerCreating", told)
-            )
+            if pod is None or phase_of(pod) != "Pending":
+                return True
+            return waiting_reason(pod)[0] not in {"", "ContainerCreating", "PodInitializing", told}
 
         while True:
             try:
                 pod = await self._pods.wait_for_build(name, is_news, seconds=max(deadline - time.monotonic(), 0.1))
             except TimeoutError:
-                found = self._pods.build(name)
-                reason = ": ".join(filter(None, waiting_reason(found))) if found else ""
-                raise BuildError(
-                    f"The build did not start within {START_SECONDS / 60:.0f} minutes. {reason}".rstrip()
-                ) from None
+                reason = ": ".join(filter(None, waiting_reason(self._pods.build(name) or {})))
+                text = f"The build did not start within {START_SECONDS / 60:.0f} minutes. {reason}"
+                raise BuildError(text.rstrip()) from None
             if pod is None:
                 raise BuildError("The build pod was removed before it started. Please try again.")
             if phase_of(pod) != "Pending":
@@ -219,3 +225,7 @@ class Builds:
             pass
         except KubernetesError as error:
             log.warning("a build pod cannot be removed", build=name, error=str(error))
+
+
+def _is(uid: str) -> Callable[[Object | None], bool]:
+    return lambda pod: pod is not None and uid_of(pod) == uid

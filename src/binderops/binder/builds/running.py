@@ -32,6 +32,7 @@ class RunningBuild:
     def __init__(self, request: BuildRequest, *, tail: int) -> None:
         self.request = request
         self.has_failed = False
+        self.pod_uid = ""
         self._tail: deque[Event] = deque(maxlen=tail)
         self._messages: deque[str] = deque(maxlen=_EXPLAINED)
         self._watchers: set[asyncio.Queue[Event | None]] = set()
@@ -57,6 +58,11 @@ class RunningBuild:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the outcome is known."""
+        return self._outcome.done()
 
     @property
     def explanation(self) -> Explanation:
