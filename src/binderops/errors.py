@@ -26,8 +26,10 @@
     │   ├── QuotaError           it could, but not now: too many servers run
     │   ├── BuildError           a build pod could not do its work
     │   └── HubError             the hub refused, or a server did not start
+    ├── ProxyConfigurationError  nginx does not accept a configuration; the one before stays in force
     ├── GitError                 git could not resolve or fetch
     ├── NetworkError             the kernel refused a network, an address, a rule
+    ├── SpawnError               a user's server ended, or did not answer, while the hub started it
     └── EngineError              Podman refused, or did not answer in time
         ├── EngineNotFoundError     no such image or container
         ├── EngineUnavailableError  its service does not answer on its socket
@@ -47,9 +49,7 @@ class BinderOpsError(Exception):
 
     reference: ClassVar[str] = "error"
 
-    def __init__(
-        self, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
@@ -271,3 +271,20 @@ class HubError(BinderError):
     """The hub refused, or a server did not start."""
 
     reference = "binder.hub"
+
+
+class ProxyConfigurationError(BinderOpsError):
+    """The proxy (nginx) does not accept a configuration; the one before stays in force."""
+
+    reference = "ingress.configuration"
+
+
+class SpawnError(BinderOpsError):
+    """A user's server ended, or did not answer, while the hub started it. The hub shows its text in the progress."""
+
+    reference = "hub.spawn"
+
+    @property
+    def jupyterhub_message(self) -> str:
+        """What JupyterHub shows to the user in place of its own words."""
+        return str(self)

@@ -1,0 +1,75 @@
+"""`python -m binderops.ingress`: the controller's program, run in its pod (or, for tests, with --kubeconfig)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from binderops.errors import BinderOpsError
+from binderops.ingress.controller import Arguments, run
+from binderops.kube.client import Client
+
+log = structlog.get_logger(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs until SIGTERM; 1 when nginx or the API made it impossible to go on."""
+    options = _parser().parse_args(argv)
+    arguments = Arguments(
+        ingress_class=options.ingress_class,
+        watch_namespace=options.watch_namespace,
+        publish_service=_service(options.publish_service),
+        default_backend_service=_service(options.default_backend_service),
+        folder=options.folder,
+        http_port=options.http_port,
+        health_port=options.health_port,
+    )
+    try:
+        asyncio.run(_until_stopped(arguments, options.kubeconfig))
+    except BinderOpsError as error:
+        log.error("ended", error=str(error))
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m binderops.ingress", description=__doc__)
+    parser.add_argument("--ingress-class", default="nginx", help="the class that is served")
+    parser.add_argument("--watch-namespace", help="only this namespace's Ingresses (default: all)")
+    parser.add_argument("--publish-service", help="NAMESPACE/NAME whose addresses Ingresses get as their status")
+    parser.add_argument("--default-backend-service", help="NAMESPACE/NAME that serves unknown hosts")
+    parser.add_argument("--configmap", help="NAMESPACE/NAME of the controller's settings")
+    parser.add_argument("--kubeconfig", type=Path, help="outside a pod")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/nginx"), help="nginx's own folder")
+    parser.add_argument("--http-port", type=int, default=8080)
+    parser.add_argument("--health-port", type=int, default=9913)
+    return parser
+
+
+def _service(text: str | None) -> tuple[str, str] | None:
+    if not text:
+        return None
+    namespace, _, name = text.partition("/")
+    return namespace, name
+
+
+async def _until_stopped(arguments: Arguments, kubeconfig: Path | None) -> None:
+    client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+    async with client:
+        task = asyncio.create_task(run(client, arguments))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            log.info("stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""nginx.conf from a Routing. The only place where text for nginx is made; every value comes from a parsed type.
+
+Paths follow ingress.md's rules in nginx's own terms: `location = /foo` beside `location /foo/` for a Prefix, never a
+bare `location /foo`, which would match /foobar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from binderops.ingress.annotations import Options
+from binderops.ingress.backends import Backend
+from binderops.ingress.routing import Host, Location, Routing
+
+_NOTHING = 'return 404 "nothing is served at this address\\n";'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What nginx needs from its surroundings. Ports are the container's own."""
+
+    folder: Path
+    http_port: int = 8080
+    health_port: int = 9913
+    metrics_port: int = 9914
+    workers: int = 1
+    drain_seconds: int = 3600  # how long an old worker may live for its websockets after a reload
+    ipv6: bool = False
+
+
+def render(routing: Routing, settings: Settings) -> str:
+    """The whole nginx.conf; alike for alike routing, so that a reload happens on change only."""
+    lines = [*_head(settings), *_upstreams(routing), *_limit_zones(routing)]
+    for host in sorted(routing.hosts.values(), key=lambda host: host.name):
+        if host.name:
+            lines += _server(host, settings)
+    lines += _default_server(routing, settings)
+    lines += [*_health_server(settings), "}"]
+    return "\n".join(lines) + "\n"
+
+
+def quote(text: str) -> str:
+    """A value as nginx reads it back unchanged; raises ValueError for what no parsed type can hold."""
+    if re.search(r"[\x00-\x1f\x7f\"'\\;{}#\s]", text):
+        raise ValueError(f"{text!r} must not reach nginx.conf")
+    return '"' + text.replace("$", "${dollar}") + '"'
+
+
+def _head(settings: Settings) -> list[str]:
+    folder = settings.folder
+    return [
+        "daemon off;",
+        f"worker_processes {settings.workers};",
+        f"worker_shutdown_timeout {settings.drain_seconds}s;",
+        f"pid {folder}/nginx.pid;",
+        "error_log stderr warn;",
+        "events { worker_connections 8192; }",
+        "http {",
+        "  access_log off;",
+        "  server_tokens off;",
+        "  merge_slashes off;",
+        "  default_type text/plain;",
+        "  server_names_hash_bucket_size 256;",
+        "  variables_hash_max_size 2048;",
+        "  large_client_header_buffers 4 32k;",
+        "  client_header_timeout 60s;",
+        "  client_body_timeout 120s;",
+        "  keepalive_timeout 75s;",
+        "  reset_timedout_connection on;",
+        *(f"  {name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
+        # A map is the one way to write a dollar sign that nginx does not take for a variable.
+        '  geo $dollar { default "$"; }',
+        "  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }",
+        "  map $http_host $public_port { default $server_port; ~:(?<named>[0-9]+)$ $named; ~^[^:]+$ 80; }",
+        "  proxy_http_version 1.1;",
+        "  proxy_set_header Host $http_host;",
+        "  proxy_set_header Upgrade $http_upgrade;",
+        "  proxy_set_header Connection $connection_upgrade;",
+        # What a client claims about itself is not passed on: the backend sees what this proxy saw.
+        "  proxy_set_header X-Real-IP $remote_addr;",
+        "  proxy_set_header X-Forwarded-For $remote_addr;",
+        "  proxy_set_header X-Forwarded-Host $http_host;",
+        "  proxy_set_header X-Forwarded-Port $public_port;",
+        "  proxy_set_header X-Forwarded-Proto $scheme;",
+        "  proxy_set_header X-Forwarded-Scheme $scheme;",
+        "  proxy_set_header X-Scheme $scheme;",
+        "  proxy_set_header X-Request-ID $request_id;",
+        '  proxy_set_header Forwarded "";',
+        '  proxy_set_header Proxy "";',
+        "  proxy_redirect off;",
+        "  proxy_next_upstream error timeout non_idempotent;",
+        "  proxy_next_upstream_tries 2;",
+    ]
+
+
+def _backends(routing: Routing) -> Iterator[Backend]:
+    found = {location.backend for host in routing.hosts.values() for location in host.locations.values()}
+    if routing.default_backend is not None:
+        found.add(routing.default_backend)
+    yield from sorted(found, key=lambda backend: backend.upstream)
+
+
+def _upstreams(routing: Routing) -> Iterator[str]:
+    for backend in _backends(routing):
+        if not backend.endpoints:
+            continue
+        yield f"  upstream {quote(backend.upstream)} {{"
+        for address, port in backend.endpoints:
+            host = f"[{address}]" if ":" in address else address
+            yield f"    server {host}:{port} max_fails=0;"
+        yield "    keepalive 32;"
+        yield "  }"
+
+
+def _limit_zones(routing: Routing) -> Iterator[str]:
+    for name, options in sorted(_limited(routing).items()):
+        if options.limit_connections:
+            yield f"  limit_conn_zone $binary_remote_addr zone=conn_{name}:1m;"
+        if options.limit_rps:
+            yield f"  limit_req_zone $binary_remote_addr zone=rate_{name}:1m rate={options.limit_rps}r/s;"
+
+
+def _limited(routing: Routing) -> dict[str, Options]:
+    return {
+        _zone(location): location.options
+        for host in routing.hosts.values()
+        for location in host.locations.values()
+        if location.options.limit_connections or location.options.limit_rps
+    }
+
+
+def _zone(location: Location) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", "_".join(location.ingress))
+
+
+def _server(host: Host, settings: Settings) -> Iterator[str]:
+    yield "  server {"
+    yield from _listen(settings, "")
+    yield f"    server_name {_server_name(host.name)};"
+    yield from _locations(host)
+    yield "  }"
+
+
+def _default_server(routing: Routing, settings: Settings) -> Iterator[str]:
+    yield "  server {"
+    yield from _listen(settings, " default_server")
+    yield "    server_name _;"
+    host = Host("", dict(routing.hosts[""].locations) if "" in routing.hosts else {})
+    if ("/", False) not in host.locations and routing.default_backend is not None:
+        host.locations["/", False] = Location("/", False, routing.default_backend, Options(), ("", ""))
+    yield from _locations(host)
+    yield "  }"
+
+
+def _listen(settings: Settings, suffix: str) -> Iterator[str]:
+    yield f"    listen {settings.http_port}{suffix};"
+    if settings.ipv6:
+        yield f"    listen [::]:{settings.http_port}{suffix};"
+
+
+def _server_name(name: str) -> str:
+    if name.startswith("*."):
+        # One label, not several and not the apex: nginx's own wildcard would match a.b.example.org too.
+        return f'"~^[^.]+{re.escape(name.removeprefix("*")).replace(chr(92) + "-", "-")}$"'
+    return quote(name)
+
+
+def _locations(host: Host) -> Iterator[str]:
+    patterns: dict[str, Location | None] = {}
+    for location in host.locations.values():
+        if location.exact:
+            patterns[f"= {quote(location.path)}"] = location
+            if location.path.endswith("/") and location.path != "/":
+                # Beside a location that ends in a slash nginx redirects the path without it; Exact means exact.
+                bare = location.path.rstrip("/") or "/"
+                patterns.setdefault(f"= {quote(bare)}", _match(host, bare))
+    for location in host.locations.values():
+        if location.exact:
+            continue
+        if location.path == "/":
+            patterns['"/"'] = location
+            continue
+        if (location.path, True) not in host.locations:
+            patterns[f"= {quote(location.path)}"] = location
+        patterns[quote(location.path + "/")] = location
+    for pattern, served in sorted(patterns.items()):
+        yield f"    location {pattern} {{"
+        yield from (f"      {line}" for line in (_proxied(served) if served else (_NOTHING,)))
+        yield "    }"
+    if '"/"' not in patterns:
+        yield f'    location "/" {{ {_NOTHING} }}'
+
+
+def _match(host: Host, path: str) -> Location | None:
+    """The location that serves a path by the rules of Ingress: Exact first, then the longest Prefix."""
+    exact = host.locations.get((path, True))
+    if exact is not None:
+        return exact
+    prefixes = [
+        location
+        for location in host.locations.values()
+        if not location.exact and (location.path in {"/", path} or path.startswith(location.path + "/"))
+    ]
+    return max(prefixes, key=lambda location: len(location.path), default=None)
+
+
+def _proxied(location: Location) -> Iterator[str]:
+    options = location.options
+    for network in options.whitelist_source_range:
+        yield f"allow {network};"
+    if options.whitelist_source_range:
+        yield "deny all;"
+    if options.limit_connections:
+        yield f"limit_conn conn_{_zone(location)} {options.limit_connections};"
+    if options.limit_rps:
+        yield f"limit_req zone=rate_{_zone(location)} burst={options.limit_rps * 5} nodelay;"
+    if options.enable_cors:
+        yield 'add_header Access-Control-Allow-Origin "*" always;'
+    if not location.backend.endpoints:
+        yield 'return 503 "no pod is ready to answer here; try again in a moment\\n";'
+        return
+    yield f"client_max_body_size {options.proxy_body_size}m;"
+    yield f"proxy_connect_timeout {options.proxy_connect_timeout}s;"
+    yield f"proxy_read_timeout {options.proxy_read_timeout}s;"
+    yield f"proxy_send_timeout {options.proxy_send_timeout}s;"
+    yield f"proxy_buffering {'on' if options.proxy_buffering else 'off'};"
+    yield f"proxy_request_buffering {'on' if options.proxy_request_buffering else 'off'};"
+    # Without a URI: nginx then passes the request's path on as it came, %2F included.
+    yield f"proxy_pass http://{location.backend.upstream};"
+
+
+def _health_server(settings: Settings) -> Iterator[str]:
+    yield "  server {"
+    yield f"    listen {settings.health_port};"
+    yield '    location = /healthz { return 200 "ok\\n"; }'
+    yield f"    location = /metrics {{ proxy_pass http://127.0.0.1:{settings.metrics_port}; }}"
+    yield "    location = /connections { stub_status; }"
+    yield "  }"
