@@ -1,0 +1,145 @@
+"""Making the images that are missing or whose sources changed, and writing the lock: what `up` does first."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from pathlib import Path
+
+from binderops.errors import ImageError
+from binderops.images.buildbase import prepare_build_base
+from binderops.images.context import assemble, source_digest
+from binderops.images.definitions import BASE, CHILDREN, SUITE, ImageDefinition, Sources, clone_of_this_project
+from binderops.images.engine import ImageEngine
+from binderops.images.lockfile import ImageLock, PinnedImage
+from binderops.images.machine import MachineSettings
+from binderops.images.mutex import exclusive
+from binderops.images.packages import write_machine_folder
+from binderops.images.places import ImagePlaces
+from binderops.images.progress import ProgressCallback, Reporter
+from binderops.images.rootfs import REPOSITORY_OF_ROOT, make_root, pull_root, root_options
+
+_STEP = re.compile(r"STEP (\d+)/(\d+): (.*)")
+_BUILD_SECONDS = 1800.0
+_WAIT_SECONDS = 3600.0
+
+
+async def build_images(
+    state: Path,
+    *,
+    progress: ProgressCallback,
+    settings: MachineSettings,
+    sources: Sources | None = None,
+    pulled_root: str | None = None,
+) -> ImageLock:
+    """Build what is missing or changed into STATE/images/storage, prepare the build pods' base, and write the lock.
+
+    An image is kept while the digest over its files, its parent and its options is the same: a second run takes about
+    a second. `pulled_root` names an image to start from instead of a root filesystem made here (option `--base`; not
+    tried where this was written, since no registry of images was in reach). Only one build runs at a time; an
+    interrupted one leaves nothing that the next does not remove. Raises ImageError.
+    """
+    sources = sources or clone_of_this_project()
+    places = ImagePlaces(state)
+    places.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    reporter = Reporter(progress)
+
+    def waiting() -> None:
+        reporter.tell("images", "building", "waiting for another command that builds images")
+
+    async with exclusive(places.mutex, timeout_seconds=_WAIT_SECONDS, waiting=waiting):
+        engine = ImageEngine(places)
+        await engine.prepare()
+        write_machine_folder(engine.machine_folder, settings, suite=SUITE)
+        builder = _Builder(engine=engine, sources=sources, reporter=reporter)
+        try:
+            base = await builder.base(settings, pulled_root)
+            pinned = await builder.children(base)
+            lock = ImageLock(pinned)
+            await prepare_build_base(engine, lock, reporter=reporter)
+        finally:
+            shutil.rmtree(places.work, ignore_errors=True)
+            # It holds this machine's index, and perhaps a password in its address.
+            shutil.rmtree(engine.machine_folder, ignore_errors=True)
+        lock.write(places.lock_file)
+        return lock
+
+
+class _Builder:
+    """Builds the images of one run."""
+
+    def __init__(self, *, engine: ImageEngine, sources: Sources, reporter: Reporter) -> None:
+        self._engine = engine
+        self._sources = sources
+        self._reporter = reporter
+
+    async def base(self, settings: MachineSettings, pulled_root: str | None) -> str:
+        """Return the source digest of the base, which is there afterwards."""
+        files = self._sources.files(BASE)
+        options = root_options(pulled_root)
+        root_digest = source_digest({"packages.txt": files["packages.txt"]}, parent="", options=options)
+        root = f"{REPOSITORY_OF_ROOT}:{root_digest[:12]}"
+        if await self._engine.digest(root) is not None:
+            self._reporter.tell("debian", "kept")
+        else:
+            if pulled_root:
+                await pull_root(self._engine, tag=root, reference=pulled_root, reporter=self._reporter)
+            else:
+                packages = files["packages.txt"].read_text(encoding="utf-8").split()
+                await make_root(self._engine, tag=root, packages=packages, settings=settings, reporter=self._reporter)
+            self._reporter.tell("debian", "built")
+        return await self._image(BASE, parent=root_digest, arguments={"ROOT": root})
+
+    async def children(self, base: str) -> dict[str, PinnedImage]:
+        """Build the images that stand on the base, side by side."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for image in CHILDREN:
+                    extras = " ".join(self._sources.extras(image))
+                    arguments = {"EXTRAS": extras} if extras else {}
+                    group.create_task(self._image(image, parent=base, arguments=arguments), name=image.name)
+        except BaseExceptionGroup as failed:
+            # One reason is enough to act on; the others were cancelled, or fail for the same.
+            reasons = failed.subgroup(ImageError)
+            raise (reasons or failed).exceptions[0] from None
+        digests = [(image, await self._engine.digest(f"{image.repository}:latest")) for image in CHILDREN]
+        return {image.name: PinnedImage(image.repository, digest or "") for image, digest in digests}
+
+    async def _image(self, image: ImageDefinition, *, parent: str, arguments: dict[str, str]) -> str:
+        files = self._sources.files(image)
+        digest = source_digest(files, parent=parent, options=arguments)
+        # The tag by source keeps a former image, and its digest, when the sources go back and forth.
+        tag, latest = f"{image.repository}:{digest[:12]}", f"{image.repository}:latest"
+        if await self._engine.digest(tag) is None:
+            context = self._engine.places.work / image.name
+            assemble(files, context)
+            await self._podman_build(image.name, context, tag=tag, digest=digest, arguments=arguments)
+            self._reporter.tell(image.name, "built")
+        else:
+            self._reporter.tell(image.name, "kept")
+        await self._engine.podman("tag", tag, latest, what=f"naming the image {image.name}")
+        return digest
+
+    async def _podman_build(
+        self, name: str, context: Path, *, tag: str, digest: str, arguments: dict[str, str]
+    ) -> None:
+        def follow(line: str) -> None:
+            if step := _STEP.match(line):
+                number, total, instruction = step.groups()
+                doing = instruction.removeprefix("RUN . /run/machine/environment; ")
+                self._reporter.tell(name, "building", doing, step=int(number), steps=int(total))
+
+        await self._engine.podman(
+            "build",
+            "--tag", tag,
+            "--label", f"binderops.dev/source={digest}",
+            "--pull=never",
+            "--network", "host",
+            "--isolation", "oci",
+            *(part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")),
+            str(context),
+            what=f"building the image {name}",
+            timeout_seconds=_BUILD_SECONDS,
+            on_line=follow,
+        )  # fmt: skip

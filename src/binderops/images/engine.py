@@ -1,0 +1,113 @@
+"""Podman, with the store of the platform's images: the program, its configuration, and the few calls made here.
+
+The platform's images are files of this repository, which the machine's owner trusts as much as this program: that is
+why they may be built by the engine itself. A user's repository never is (design.md, One build, one pod).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from binderops.errors import ImageError
+from binderops.images.packages import MOUNT_POINT
+from binderops.images.places import ImagePlaces
+from binderops.images.programs import run_program
+
+_QUICK_SECONDS = 60.0
+# Upper bounds for the limits in containers; they must not exceed this process's own, or the runtime fails.
+_OPEN_FILES, _PROCESSES = 20_000, 32_768
+
+
+class ImageEngine:
+    """The engine of one machine's image store. Use `prepare` first, while the mutex is held."""
+
+    def __init__(self, places: ImagePlaces) -> None:
+        self.places = places
+        self._containers_conf = places.configuration / "containers.conf"
+        self._storage_conf = places.configuration / "storage.conf"
+        self.machine_folder = places.configuration / "machine"
+
+    async def prepare(self) -> None:
+        """Write the configuration, and remove what an interrupted build left behind."""
+        for folder in (self.places.storage, self.places.configuration, self.places.run):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.rmtree(self.places.work, ignore_errors=True)
+        self.places.work.mkdir(mode=0o700)
+        self._containers_conf.write_text(_containers_conf(self.machine_folder))
+        self._storage_conf.write_text(_storage_conf(self.places))
+        left = await self.podman("container", "ls", "--all", "--external", "--quiet", what="looking for leftovers")
+        if left:
+            await self.podman("rm", "--force", "--time", "0", *left, what="removing leftovers")
+
+    async def podman(
+        self,
+        *arguments: str,
+        what: str,
+        timeout_seconds: float = _QUICK_SECONDS,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> list[str]:
+        """Run `podman ARGUMENTS`; raises ImageError."""
+        return await run_program(
+            ["podman", *arguments],
+            environment=self._environment(),
+            timeout_seconds=timeout_seconds,
+            what=what,
+            on_line=on_line,
+        )
+
+    async def digest(self, reference: str) -> str | None:
+        """Return the manifest digest of an image in the store, None when there is no such image."""
+        listed = await self.podman(
+            "image", "ls", "--filter", f"reference={reference}", "--format", "json", what=f"looking for {reference}"
+        )
+        images: list[dict[str, Any]] = json.loads("\n".join(listed) or "[]")
+        named = [image for image in images if reference in (image.get("Names") or [])]
+        return str(named[0]["Digest"]) if named else None
+
+    def _environment(self) -> dict[str, str]:
+        passed = ("PATH", "HOME", "LANG", "http_proxy", "https_proxy", "no_proxy")
+        environment = {name: os.environ[name] for name in passed if name in os.environ}
+        return environment | {
+            "CONTAINERS_CONF": str(self._containers_conf),
+            "CONTAINERS_STORAGE_CONF": str(self._storage_conf),
+            "TMPDIR": str(self.places.work),
+        }
+
+
+def _containers_conf(machine_folder: Path) -> str:
+    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _OPEN_FILES)
+    # RLIM_INFINITY is -1: any bound of ours is below it.
+    own = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    processes = _PROCESSES if own == resource.RLIM_INFINITY else min(own, _PROCESSES)
+    return f"""\
+[containers]
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+volumes = ["{machine_folder}:{MOUNT_POINT}:ro"]
+[engine]
+runtime = "{_runtime()}"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+def _runtime() -> str:
+    """Return runc where there is one: crun refuses hybrid cgroups, and both do the same."""
+    for name in ("runc", "crun"):
+        if shutil.which(name):
+            return name
+    raise ImageError("no container runtime is installed", why="neither runc nor crun was found", hint="make system")
+
+
+def _storage_conf(places: ImagePlaces) -> str:
+    return f"""\
+[storage]
+driver = "overlay"
+graphroot = "{places.storage}"
+runroot = "{places.run}"
+"""
