@@ -1,4 +1,4 @@
-"""Pack the charts maintained here into mybinder/charts/, as `helm dependency build` would, but the same bytes each time.
+"""Pack the charts maintained here into mybinder/charts/: as `helm dependency build`, but the same bytes each time.
 
 Also writes each values.schema.json from the values.schema.yaml beside it. Files are touched only when they change, so
 that running this twice costs milliseconds and changes nothing.
@@ -24,7 +24,7 @@ def main() -> int:
     """Write schemas and archives; print what changed."""
     changed = [*write_schemas(ROOT), *pack_dependencies(ROOT / "mybinder")]
     for file in changed:
-        print(file.relative_to(ROOT))
+        sys.stdout.write(f"{file.relative_to(ROOT)}\n")
     return 0
 
 
@@ -63,7 +63,7 @@ def pack_dependencies(chart: Path) -> list[Path]:
 
 
 def archive(chart: Path) -> bytes:
-    """The chart as a .tgz in Helm's layout: sorted, with neither times nor owners, so that equal files give equal bytes."""
+    """The chart as a .tgz in Helm's layout: sorted, without times and owners, so that equal files give equal bytes."""
     tarred = io.BytesIO()
     with tarfile.open(fileobj=tarred, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for file in sorted(path for path in chart.rglob("*") if path.is_file() and path.name not in IGNORED):

@@ -30,10 +30,14 @@
     ├── GitError                 git could not resolve or fetch
     ├── NetworkError             the kernel refused a network, an address, a rule
     ├── SpawnError               a user's server ended, or did not answer, while the hub started it
-    └── EngineError              Podman refused, or did not answer in time
-        ├── EngineNotFoundError     no such image or container
-        ├── EngineUnavailableError  its service does not answer on its socket
-        └── PullError               an image cannot be pulled
+    ├── EngineError              Podman refused, or did not answer in time
+    │   ├── EngineNotFoundError     no such image or container
+    │   ├── EngineUnavailableError  its service does not answer on its socket
+    │   └── PullError               an image cannot be pulled
+    └── PodError                 a pod cannot run as its spec wants
+        ├── ContainerConfigError    a container's configuration: something missing, or not allowed
+        ├── VolumeSetupError        a volume: something missing, or a path that leads out of it
+        └── ContainerImageError     a container's image cannot be had (`reason` is the kubelet's)
 
 Every error says what, where, why and what to do; `reference` is its id in docs/operate/errors.md. Rooms add subclasses
 here, never elsewhere, so that this picture stays whole.
@@ -288,3 +292,31 @@ class SpawnError(BinderOpsError):
     def jupyterhub_message(self) -> str:
         """What JupyterHub shows to the user in place of its own words."""
         return str(self)
+
+
+class PodError(BinderOpsError):
+    """A pod cannot run as its spec wants; `what` is in the kubelet's words."""
+
+    reference = "pod"
+
+
+class ContainerConfigError(PodError):
+    """A container's configuration is not possible (the kubelet's CreateContainerConfigError)."""
+
+    reference = "pod.container-config"
+
+
+class VolumeSetupError(PodError):
+    """A volume cannot be set up (the kubelet's FailedMount)."""
+
+    reference = "pod.volume"
+
+
+class ContainerImageError(PodError):
+    """A container's image cannot be had; `reason` is ErrImagePull, ErrImageNeverPull or InvalidImageName."""
+
+    reference = "pod.image"
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(what)
+        self.reason = reason
