@@ -1,0 +1,181 @@
+"""Whether this node can run a pod: what its spec asks for, and what the node has.
+
+`UNSUPPORTED` names what is refused; docs/operate has the same table. A refused pod stays Pending, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from binderops.kube.kinds import Object
+from binderops.kube.objects import key_of, labels_of, spec_of
+from binderops.node.pods.resources import requested
+
+UNSUPPORTED = {
+    "hostNetwork": "a pod's network is its own",
+    "hostPID": "a pod's processes are its own",
+    "hostIPC": "a pod's memory is its own",
+    "shareProcessNamespace": "each container has a process namespace of its own",
+    "ephemeralContainers": "debug with exec",
+    "resourceClaims": "there are no devices to claim",
+}
+UNSUPPORTED_CONTAINER = {
+    "volumeDevices": "there are no raw block volumes",
+    "resizePolicy": None,
+    "restartPolicyRules": "",
+}
+UNSUPPORTED_SECURITY = {"seLinuxOptions": "SELinux is not used", "windowsOptions": "this is Linux"}
+VOLUME_KINDS = (
+    "emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath", "persistentVolumeClaim",
+)  # fmt: skip
+PROJECTIONS = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
+HARMLESS = {"resizePolicy"}
+"""Keys that the API's own defaulting may set, without meaning here."""
+
+
+class Refusal(NamedTuple):
+    """Why a pod is not run: `reason` for the condition PodScheduled and the Event, and a message that names fields."""
+
+    reason: str
+    message: str
+
+
+def unsupported(pod: Object) -> list[str]:
+    """Every field of `pod` that this node does not support, with why."""
+    spec = spec_of(pod)
+    found = [f"spec.{key}: {why}" for key, why in UNSUPPORTED.items() if spec.get(key)]
+    found += _unsupported_security("spec.securityContext", spec.get("securityContext") or {})
+    if (spec.get("securityContext") or {}).get("sysctls"):
+        found.append("spec.securityContext.sysctls: kernel settings are the machine's")
+    if spec.get("runtimeClassName"):
+        found.append("spec.runtimeClassName: there is one runtime")
+    if (spec.get("os") or {}).get("name", "linux") != "linux":
+        found.append("spec.os.name: this is Linux")
+    for volume in spec.get("volumes") or []:
+        found += _unsupported_volume(volume)
+    for kind in ("initContainers", "containers"):
+        for container in spec.get(kind) or []:
+            found += _unsupported_container(f"spec.{kind}[{container.get('name')}]", container)
+    return found
+
+
+def refusal(pod: Object, *, node: Object, others: Iterable[Object]) -> Refusal | None:
+    """Why `pod` cannot run on `node` beside `others` (the pods that are there), or None."""
+    if names := unsupported(pod):
+        return Refusal("Unsupported", "this node does not support " + "; ".join(names))
+    spec = spec_of(pod)
+    labels = labels_of(node)
+    others = list(others)
+    unmet = {key: value for key, value in (spec.get("nodeSelector") or {}).items() if labels.get(key) != value}
+    if unmet or not _affinity_met(spec, node):
+        what = "node selector" if unmet else "node affinity"
+        return Refusal("Unschedulable", f"0/1 nodes are available: 1 node(s) didn't match Pod's {what}.")
+    if taken := host_ports(pod) & set().union(*(host_ports(other) for other in others)):
+        ports = ", ".join(str(port) for _, port in sorted(taken))
+        return Refusal("Unschedulable", f"0/1 nodes are available: host port {ports} is taken on this node.")
+    return _insufficient(pod, node, others)
+
+
+def host_ports(pod: Object) -> set[tuple[str, int]]:
+    """(protocol, port) of each hostPort that a pod asks for."""
+    return {
+        (str(port.get("protocol") or "TCP"), int(port["hostPort"]))
+        for container in spec_of(pod).get("containers") or []
+        for port in container.get("ports") or []
+        if port.get("hostPort")
+    }
+
+
+def _insufficient(pod: Object, node: Object, others: list[Object]) -> Refusal | None:
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    pods_allowed = int(allocatable.get("pods", "0"))
+    if pods_allowed and len([other for other in others if key_of(other) != key_of(pod)]) >= pods_allowed:
+        return Refusal("Unschedulable", "0/1 nodes are available: 1 Too many pods.")
+    asked, used = requested([pod]), requested(others)
+    whole = requested([{"spec": {"containers": [{"resources": {"requests": allocatable}}]}}]) if allocatable else {}
+    for name in ("cpu", "memory"):
+        if asked[name] and whole and asked[name] + used[name] > whole[name]:
+            return Refusal("Unschedulable", f"0/1 nodes are available: 1 Insufficient {name}.")
+    return None
+
+
+def _affinity_met(spec: Mapping[str, Any], node: Object) -> bool:
+    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    if not required:
+        return True
+    return any(_term_met(term, node) for term in required.get("nodeSelectorTerms") or [])
+
+
+def _term_met(term: Mapping[str, Any], node: Object) -> bool:
+    expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
+    if not expressions and not fields:
+        return False  # an empty term matches no node
+    name = {"metadata.name": str((node.get("metadata") or {}).get("name"))}
+    return all(_expression_met(e, labels_of(node)) for e in expressions) and all(
+        _expression_met(e, name) for e in fields
+    )
+
+
+def _expression_met(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    value, values = labels.get(str(expression["key"])), [str(v) for v in expression.get("values") or []]
+    match expression.get("operator"):
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt":
+            return value is not None and value.isdigit() and int(value) > int(values[0])
+        case "Lt":
+            return value is not None and value.isdigit() and int(value) < int(values[0])
+    return False
+
+
+def _unsupported_security(where: str, context: Mapping[str, Any]) -> list[str]:
+    found = [f"{where}.{key}: {why}" for key, why in UNSUPPORTED_SECURITY.items() if context.get(key)]
+    for key in ("seccompProfile", "appArmorProfile"):
+        if (context.get(key) or {}).get("type") == "Localhost":
+            found.append(f"{where}.{key}.type: profiles of the machine are not offered")
+    return found
+
+
+def _unsupported_container(where: str, container: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"{where}.{key}: {why or 'not supported'}"
+        for key, why in UNSUPPORTED_CONTAINER.items()
+        if container.get(key) and key not in HARMLESS
+    ]
+    found += _unsupported_security(f"{where}.securityContext", container.get("securityContext") or {})
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        if (container.get(probe) or {}).get("grpc"):
+            found.append(f"{where}.{probe}.grpc: probe by httpGet, tcpSocket or exec")
+    for mount in container.get("volumeMounts") or []:
+        if mount.get("mountPropagation") == "Bidirectional":
+            found.append(f"{where}.volumeMounts[{mount.get('name')}].mountPropagation: mounts stay inside a container")
+    extended = [
+        name
+        for name in ((container.get("resources") or {}).get("limits") or {})
+        if name not in ("cpu", "memory", "ephemeral-storage")
+    ]
+    found += [f"{where}.resources.limits.{name}: this node has none" for name in extended]
+    return found
+
+
+def _unsupported_volume(volume: Mapping[str, Any]) -> list[str]:
+    kinds = [key for key in volume if key != "name"]
+    found = [
+        f"spec.volumes[{volume.get('name')}].{kind}: no such volumes" for kind in kinds if kind not in VOLUME_KINDS
+    ]
+    for source in (volume.get("projected") or {}).get("sources") or []:
+        found += [
+            f"spec.volumes[{volume.get('name')}].projected.{key}: no such source"
+            for key in source
+            if key not in PROJECTIONS
+        ]
+    return found
