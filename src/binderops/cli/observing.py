@@ -126,4 +126,7 @@ def kubeconfig(
             environment=environment, path=str(access.kubeconfig), context=access.context, content=content
         )
 
-    perform(action, output=output, show=lambda result: sys.stdout.write(result.content))
+    def show(result: KubeconfigResult) -> None:
+        sys.stdout.write(result.content)
+
+    perform(action, output=output, show=show)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from binderops.errors import ValuesError
@@ -79,7 +79,7 @@ def _key_lines(text: str, *, name: str) -> dict[KeyPath, int]:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         raise ValuesError(f"{name} is not valid YAML", where=where, why=error.problem or str(error)) from None
-    except ValueError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ValuesError(f"{name} is not valid YAML", where=name, why=str(error)) from None
     lines: dict[KeyPath, int] = {}
     if root is None or (isinstance(root, ScalarNode) and str(root.tag).endswith(":null")):
