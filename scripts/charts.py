@@ -1,6 +1,6 @@
 """Pack the charts maintained here into mybinder/charts/: as `helm dependency build`, but the same bytes each time.
 
-Also writes each values.schema.json from the values.schema.yaml beside it. Files are touched only when they change, so
+Also writes each values.schema.json from the values.shape.yaml beside it. Files are touched only when they change, so
 that running this twice costs milliseconds and changes nothing.
 """
 
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from shapes import schema_of
 
 ROOT = Path(__file__).resolve().parent.parent
-IGNORED = {"values.schema.yaml"}
+IGNORED = {"values.shape.yaml"}
 
 
 def main() -> int:
@@ -29,12 +30,14 @@ def main() -> int:
 
 
 def write_schemas(root: Path) -> list[Path]:
-    """values.schema.json of each chart, from its values.schema.yaml; the files that changed."""
+    """values.schema.json of each chart, from its values.shape.yaml; the files that changed."""
     changed = []
-    for source in sorted(root.glob("mybinder/values.schema.yaml")) + sorted(root.glob("charts/**/values.schema.yaml")):
-        text = json.dumps(yaml.safe_load(source.read_text()), indent=1, ensure_ascii=False) + "\n"
-        target = source.with_suffix(".json")
-        if write_if_changed(target, text.encode()):
+    for source in sorted(root.glob("mybinder/values.shape.yaml")) + sorted(root.glob("charts/**/values.shape.yaml")):
+        chart = source.parent
+        refused = read_yaml(chart / "refused.yaml") if (chart / "refused.yaml").exists() else {}
+        schema = schema_of(read_yaml(source), refused, title=f"Values of the {chart.name} chart")
+        target = chart / "values.schema.json"
+        if write_if_changed(target, (json.dumps(schema, indent=1, ensure_ascii=False) + "\n").encode()):
             changed.append(target)
     return changed
 
