@@ -47,7 +47,15 @@ def load_kubeconfig(source: Path | Mapping[str, Any], context: str | None) -> Si
         config = (KubeConfig.from_file(source) if isinstance(source, Path) else KubeConfig.from_dict(dict(source))).get(
             context
         )
-    except (ConfigError, KeyError, TypeError, OSError, msgspec.ValidationError, yaml.YAMLError) as error:
+    except (
+        ConfigError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+        msgspec.ValidationError,
+        yaml.YAMLError,
+    ) as error:
         raise KubernetesError("the kubeconfig cannot be used", reason="Config", where=where, why=str(error)) from error
     if config is None or config.user is None:
         raise KubernetesError("the kubeconfig names no user", reason="Config", where=where)

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from binderops.errors import AlreadyExistsError, NotFoundError
 from binderops.kube.kinds import ENDPOINT_SLICE, ENDPOINTS, POD, SERVICE, Object, kind_of
-from binderops.kube.objects import Key, annotations_of, is_deleting, labels_of, metadata_of, name_of, spec_of, uid_of
+from binderops.kube.objects import (
+    Key,
+    annotations_of,
+    is_deleting,
+    labels_of,
+    metadata_of,
+    name_of,
+    namespace_of,
+    spec_of,
+    uid_of,
+)
+    Key,
+    annotations_of,
+    is_deleting,
+    labels_of,
+    metadata_of,
+    name_of,
+    namespace_of,
+    spec_of,
+)
 from binderops.kube.selectors import from_labels
 from binderops.node.controllers import slices
 from binderops.node.controllers.machinery import Context, Controller
