@@ -154,12 +154,19 @@ class Zone:
         alias = Record(name, "CNAME", target)
         if kind == "CNAME":
             return Answer(exists=True, records=(alias,))
-        # Only one step inside the cluster: an alias of an alias is left to the client, so that no circle turns here.
+        key = _labels(target)
+        # An alias of an alias is left to the client, so that no circle turns here.
+        if key[-len(self._domain) :] == self._domain and self._is_alias(key[: -len(self._domain)]):
+            return Answer(exists=True, records=(alias,))
         inside = self.lookup(target, kind)
         if inside is None:
             return Answer(exists=True, records=(alias,), follow=target)
         more = tuple(record for record in inside.records if record.type == kind)
         return Answer(exists=True, records=(alias, *more))
+
+    def _is_alias(self, labels: Names) -> bool:
+        service = self._services.get((labels[1], labels[0])) if labels[2:] == ("svc",) else None
+        return service is not None and service.external_name is not None
 
     def _pointer(self, labels: Names, name: str, kind: str) -> Answer | None:
         try:
