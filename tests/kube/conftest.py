@@ -79,7 +79,7 @@ async def client(script: Script) -> AsyncIterator[Client]:
     async with Client.from_kubeconfig(kubeconfig, field_manager="tests") as made:
         yield made
     script.silent.set()
-    server.should_exit = True
+    server.should_exit = server.force_exit = True
     await serving
 
 

@@ -15,15 +15,6 @@ from binderops.kube.objects import (
     spec_of,
     uid_of,
 )
-    Key,
-    annotations_of,
-    is_deleting,
-    labels_of,
-    metadata_of,
-    name_of,
-    namespace_of,
-    spec_of,
-)
 from binderops.kube.selectors import from_labels
 from binderops.node.controllers import slices
 from binderops.node.controllers.machinery import Context, Controller
