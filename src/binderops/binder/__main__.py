@@ -1,0 +1,79 @@
+"""`python -m binderops.binder`: the service, until it is told to stop. Build pods run on without it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from binderops.binder.application import open_binder
+from binderops.binder.settings import Settings, load
+from binderops.binder.web.app import make_app
+from binderops.errors import BinderOpsError
+from binderops.kube.client import Client
+
+log = structlog.get_logger(__name__)
+
+# Streams are open for minutes; a stop does not wait for them.
+_STOP_SECONDS = 5
+
+
+def main() -> int:
+    """Read the arguments, serve, and say in one line why that was not possible."""
+    parser = argparse.ArgumentParser(prog="binderops.binder", description="The BinderHub service.")
+    parser.add_argument("--config-dir", type=Path, default=Path("/etc/binderhub/config"), help="holds values.yaml")
+    parser.add_argument("--port", type=int, default=8585)
+    parser.add_argument("--kubeconfig", type=Path, help="instead of the pod's own ServiceAccount")
+    arguments = parser.parse_args()
+    try:
+        settings = load(arguments.config_dir)
+        _start_log(debug=settings.binder.debug)
+        asyncio.run(serve(settings, arguments.port, arguments.kubeconfig))
+    except BinderOpsError as error:
+        log.error("the binder cannot run", reason=str(error), id=error.reference)
+        return 1
+    return 0
+
+
+async def serve(settings: Settings, port: int, kubeconfig: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+    async with client as kube, open_binder(settings, kube) as binder:
+        config = uvicorn.Config(
+            make_app(binder),
+            host="0.0.0.0",  # a pod's own address; the Service and policies decide who reaches it
+            port=port,
+            log_config=None,
+            access_log=False,
+            # Our own rules say whom to believe (web/visitors).
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        log.info("binder is serving", port=port, namespace=settings.place.namespace, prefix=settings.image_prefix)
+        await uvicorn.Server(config).serve()
+
+
+def _start_log(*, debug: bool) -> None:
+    level = logging.DEBUG if debug else logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

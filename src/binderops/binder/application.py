@@ -1,0 +1,140 @@
+"""The binder put together: its doors opened, its watches started, its parts given to one another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import structlog
+
+from binderops.binder.builds.manager import Builds
+from binderops.binder.builds.pods import Pods
+from binderops.binder.health import Health
+from binderops.binder.launches.hub import Hub
+from binderops.binder.launches.launcher import Launcher
+from binderops.binder.metrics import Metrics
+from binderops.binder.providers import AnyProvider, make_provider, make_providers
+from binderops.binder.ratelimit import RateLimit
+from binderops.binder.settings import Settings
+from binderops.binder.tokens import BuildCredentials, PageTokens
+from binderops.errors import RegistryError
+from binderops.kube.client import Client
+from binderops.oci.credentials import ANONYMOUS, Authorizer, Minting, Password, parse_docker_config
+from binderops.oci.registry import Registry
+from binderops.oci.tokens import TokenSigner
+
+log = structlog.get_logger(__name__)
+
+_SYNC_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Binder:
+    """What every request is served with."""
+
+    settings: Settings
+    providers: dict[str, AnyProvider]
+    local: AnyProvider
+    """The provider of uploaded folders: the operator may use it where visitors may not."""
+    local_token: str
+    registry: Registry
+    signer: TokenSigner | None
+    pull_password: Password | None
+    """Who may pull anything: the pull Secret of the release."""
+    credentials: BuildCredentials | None
+    pods: Pods
+    builds: Builds
+    launcher: Launcher
+    health: Health
+    metrics: Metrics
+    page_tokens: PageTokens
+    rate: RateLimit
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What of the settings has no effect here, and why."""
+        return self.settings.findings
+
+
+@asynccontextmanager
+async def open_binder(settings: Settings, kube: Client, *, plain_registry: bool = True) -> AsyncIterator[Binder]:
+    """A running binder; at the end its watches are stopped, and build pods run on.
+
+    `plain_registry`: the chart's registry speaks plain http inside the cluster.
+    """
+    metrics = Metrics()
+    signer = _signer(settings)
+    credentials = BuildCredentials(signer) if signer else None
+    pods = Pods(kube, build_namespace=settings.place.build_namespace, namespace=settings.place.namespace)
+    builds = Builds(settings, pods, credentials, metrics)
+    hub_token = settings.place.hub_api_token or settings.binder.hub_api_token
+    hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
+    registry = Registry(settings.registry_host, _authorizer(settings, signer), insecure=plain_registry)
+    http = httpx.AsyncClient(timeout=httpx.Timeout(20.0, connect=5.0))
+    providers, missing = make_providers(settings.binder.repo_providers, settings.providers, http, registry)
+    local = make_provider("LocalRepoProvider", settings.providers, http, registry)
+    assert local is not None
+    for finding in (*settings.findings, *missing):
+        log.warning("setting", finding=finding)
+    tasks = [asyncio.create_task(pods.run(), name="pods"), asyncio.create_task(builds.clean_up(), name="cleaner")]
+    try:
+        if not await pods.synced(_SYNC_SECONDS):
+            log.error("the Kubernetes API did not list pods in time", seconds=_SYNC_SECONDS)
+        yield Binder(
+            settings=settings,
+            providers=providers,
+            local=local,
+            local_token=_text(settings, "local", "token"),
+            registry=registry,
+            signer=signer,
+            pull_password=_pull_password(settings),
+            credentials=credentials,
+            pods=pods,
+            builds=builds,
+            launcher=Launcher(hub, settings.hub_url, settings.launcher, metrics),
+            health=Health(registry, settings.image_prefix, hub, pods, quota=settings.quota.total_quota),
+            metrics=metrics,
+            page_tokens=PageTokens.from_hex(
+                settings.binder.build_token_secret or settings.place.build_token_secret,
+                seconds=settings.binder.build_token_expires_seconds,
+                check_origin=settings.binder.build_token_check_origin,
+            ),
+            rate=RateLimit(limit=settings.rate.limit, period=settings.rate.period_seconds),
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await builds.close()
+        await hub.close()
+        await registry.close()
+        await http.aclose()
+
+
+def _signer(settings: Settings) -> TokenSigner | None:
+    folder = settings.secret("registry-token")
+    if not folder.is_dir():
+        log.error("no key for registry tokens is mounted: nothing can be built", where=str(folder))
+        return None
+    return TokenSigner.load(folder)
+
+
+def _authorizer(settings: Settings, signer: TokenSigner | None) -> Authorizer:
+    return Minting(signer) if signer else _pull_password(settings) or ANONYMOUS
+
+
+def _pull_password(settings: Settings) -> Password | None:
+    text = _text(settings, "registry-pull", ".dockerconfigjson")
+    try:
+        return next(iter(parse_docker_config(text).values()), None) if text else None
+    except RegistryError as error:
+        log.error("the pull Secret cannot be read", error=str(error))
+        return None
+
+
+def _text(settings: Settings, folder: str, name: str) -> str:
+    file = settings.secret(folder) / name
+    return file.read_text().strip() if file.is_file() else ""
