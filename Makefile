@@ -7,7 +7,7 @@ ENV ?= local
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge status test unit e2e check bench docs charts lint types imports environment system clean
+.PHONY: help up down purge status test unit e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,7 +40,8 @@ check: environment  ## formatting, lints, types, layers: everything that needs n
 	@$(RUN)/ruff format --check src tests bench scripts
 	@$(RUN)/ruff check src tests bench scripts
 	@$(RUN)/mypy
-	@$(RUN)/lint-imports
+	@$(RUN)/lint-imports --no-cache
+	@$(RUN)/python scripts/reference.py --check
 
 unit: environment charts  ## the tests that need no running deployment
 	@$(RUN)/pytest tests --ignore=tests/e2e -q
@@ -55,6 +56,9 @@ test: system environment charts  ## unit and e2e
 
 bench: system environment charts  ## speed and memory, each beside its baseline
 	@$(RUN)/python -m bench
+
+reference: environment  ## the pages that are made from the files: commands, overview, schema
+	@$(RUN)/python scripts/reference.py
 
 docs: environment  ## the documentation as HTML in docs/_build
 	@$(RUN)/sphinx-build -q -W -b html docs docs/_build/html

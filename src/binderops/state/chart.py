@@ -47,16 +47,18 @@ def pack_chart(root: Path, chart: str) -> ChartArchive:
     meta = read_document(folder / "Chart.yaml", name=f"{chart}/Chart.yaml").values
     name, version = str(meta.get("name", "")), str(meta.get("version", ""))
     files = dict(_chart_files(folder, prefix=name, skip_charts=True))
-    for dependency in _dependencies(folder, meta, shown=chart):
+    for dependency in dependencies_of(root, chart):
         files.update(_dependency_files(root, folder, dependency, prefix=f"{name}/charts", shown=chart))
     return ChartArchive(name=name, version=version, content=_tar(files))
 
 
-def _dependencies(folder: Path, meta: Any, *, shown: str) -> list[dict[str, Any]]:
-    declared = meta.get("dependencies") or []
+def dependencies_of(root: Path, chart: str) -> list[dict[str, Any]]:
+    """What Chart.yaml declares, or for a chart of Helm 2's form, requirements.yaml."""
+    folder = root / chart
+    declared = read_document(folder / "Chart.yaml", name=f"{chart}/Chart.yaml").values.get("dependencies") or []
     requirements = folder / "requirements.yaml"
     if not declared and requirements.is_file():
-        declared = read_document(requirements, name=f"{shown}/requirements.yaml").values.get("dependencies") or []
+        declared = read_document(requirements, name=f"{chart}/requirements.yaml").values.get("dependencies") or []
     return [dict(entry) for entry in declared]
 
 
