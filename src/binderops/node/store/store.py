@@ -84,6 +84,14 @@ class Store:
         """How many objects of a resource are committed."""
         return sum(map(len, self._records[resource].values()))
 
+    def last_change(self, resource: str) -> int:
+        """The version of the resource's last committed change (at the earliest: that of the start)."""
+        return self._histories[resource].last
+
+    def oldest_version(self, resource: str) -> int:
+        """From which version on the resource's changes are known."""
+        return self._histories[resource].floor
+
     def watch(self, resource: str, matches: Matches, *, since: int) -> Watcher:
         """Watch a resource from the version `since` on; the caller closes the watcher.
 

@@ -85,6 +85,7 @@ class History:
     def __init__(self, floor: int) -> None:
         self._changes: deque[Change] = deque(maxlen=HISTORY)
         self.floor = floor  # versions below are not replayed
+        self.last = floor  # the version of the last change
         self.watchers: set[Watcher] = set()
 
     def add(self, change: Change) -> None:
@@ -92,6 +93,7 @@ class History:
         if len(self._changes) == HISTORY:
             self.floor = self._changes[0].version
         self._changes.append(change)
+        self.last = change.version
         for watcher in tuple(self.watchers):
             watcher.offer(change)
 

@@ -1,0 +1,170 @@
+"""The node's process: settings, certificates, the API, and the rooms that work through it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from binderops.errors import BinderOpsError, MachineError
+from binderops.node import control, logs
+from binderops.node.api import server
+from binderops.node.arguments import parse
+from binderops.node.config import NodeConfig, load_config, read_config
+from binderops.node.kubeconfig import write_admin_kubeconfig, write_node_kubeconfig
+from binderops.node.pki import ensure_pki
+from binderops.node.rooms import Room, keep_running
+from binderops.node.wiring import other_rooms
+
+_log = structlog.get_logger("node")
+_STOP_SECONDS = 8.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 good, 1 a refusal (said on stderr), 3 not running or not ready."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        match options.command:
+            case "stop":
+                config = read_config(options.name, state_root=options.state)
+                return control.stop(config, seconds=options.timeout)
+            case "status":
+                return control.print_status(read_config(options.name, state_root=options.state))
+        return _run(options)
+    except BinderOpsError as error:
+        print(f"binderops node: {error}", file=sys.stderr)  # noqa: T201 - the program's own last word
+        return 1
+
+
+def _run(options: Namespace) -> int:
+    logs.configure(options.log)
+    config = load_config(
+        options.name,
+        state_root=options.state,
+        api_port=options.api_port,
+        host_addresses=tuple(options.host_address) if options.host_address else None,
+        pod_range=options.pod_range,
+        service_range=options.service_range,
+    )
+    _raise_file_limit()
+    with _only_process(config):
+        ensure_pki(config)
+        write_node_kubeconfig(config)
+        config.admin_kubeconfig.unlink(missing_ok=True)  # it says that the API is ready
+        _loop_runner()(_serve(config, api_only=options.api_only))
+    return 0
+
+
+async def _serve(config: NodeConfig, *, api_only: bool) -> None:
+    """Run until SIGTERM or SIGINT."""
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop.set)
+    ready = asyncio.Event()
+    api = asyncio.create_task(_run_api(config, ready), name="api")
+    others = asyncio.create_task(_run_others(config, ready, api_only=api_only), name="rooms")
+    stopping = asyncio.create_task(asked_to_stop.wait())
+    done, _ = await asyncio.wait({api, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    _log.info("the node stops", pods="go on running")
+    for task in (others, api, stopping):  # the API last: the rooms write through it while they stop
+        task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await asyncio.gather(task, return_exceptions=True)
+    config.admin_kubeconfig.unlink(missing_ok=True)
+    if api in done and (error := api.exception()):
+        raise error
+
+
+async def _run_api(config: NodeConfig, ready: asyncio.Event) -> None:
+    """The API: what cannot work at the start ends the process, what fails later is started again."""
+    started = asyncio.Event()
+    first = asyncio.create_task(server.run(config, started))
+    waiting = asyncio.create_task(started.wait())
+    try:
+        await asyncio.wait({first, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if first.done():
+            await first
+        write_admin_kubeconfig(config)
+        ready.set()
+        _log.info("the node is ready", kubeconfig=str(config.admin_kubeconfig))
+        await first
+    except asyncio.CancelledError:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        raise
+    except BinderOpsError:
+        raise
+    except Exception as error:
+        _log.error("the API stopped", exc_info=error)
+    finally:
+        waiting.cancel()
+    await keep_running(Room("api", lambda: server.run(config, started)))
+
+
+async def _run_others(config: NodeConfig, ready: asyncio.Event, *, api_only: bool) -> None:
+    await ready.wait()
+    if api_only:
+        return
+    async with other_rooms(config) as rooms, asyncio.TaskGroup() as group:
+        for room in rooms:
+            group.create_task(keep_running(room), name=room.name)
+
+
+def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    try:
+        import uvloop
+    except ImportError:  # an optional speed-up that has no wheels for every machine
+        return asyncio.run
+    run: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run
+    return run
+
+
+@contextlib.contextmanager
+def _only_process(config: NodeConfig) -> Iterator[None]:
+    """One process a node: hold a lock on its pid file for as long as this one runs."""
+    config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(config.run / "node.pid") as stream:
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        try:
+            yield
+        finally:
+            stream.seek(0)
+            stream.truncate(0)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    with path.open("a+", encoding="ascii") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise MachineError(
+                "this node runs already",
+                where=str(path),
+                why=f"process {stream.read().strip() or '?'} holds it",
+                hint="stop it first: python -m binderops.node stop --name NAME",
+            ) from None
+        yield stream
+
+
+def _raise_file_limit() -> None:
+    """Each watch and each pod's streams need a descriptor; the soft limit is often 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
