@@ -76,6 +76,8 @@ def _admit(schema: Schema, path: list[str], entry: Mapping[str, Any]) -> None:
     if not rest:
         properties.setdefault(head, {"description": f"refused: {entry.get('why') or 'use ' + str(entry.get('use'))}"})
         return
+    if head not in properties and schema.get("additionalProperties") is not False:
+        return  # an open map admits it anyway
     child = properties.setdefault(head, {"type": "object", "additionalProperties": False, "properties": {}})
-    if child.get("additionalProperties") is False:  # an open map admits it anyway
+    if child.get("properties") is not None:
         _admit(child, rest, entry)
