@@ -11,7 +11,7 @@ from typing import Any
 
 from binderops.node.api.objects.status import Object
 
-TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -60,9 +60,9 @@ def _mount_token(spec: Object) -> None:
     mounted = False
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         mounts = container.get("volumeMounts") or []
-        if any(mount.get("mountPath") == TOKEN_PATH for mount in mounts):
+        if any(mount.get("mountPath") == MOUNT_PATH for mount in mounts):
             continue
-        container["volumeMounts"] = [*mounts, {"mountPath": TOKEN_PATH, "name": name, "readOnly": True}]
+        container["volumeMounts"] = [*mounts, {"mountPath": MOUNT_PATH, "name": name, "readOnly": True}]
         mounted = True
     if mounted and existing is None:
         spec["volumes"] = [*volumes, {"name": name, "projected": _token_sources()}]

@@ -1,4 +1,4 @@
-"""Defaults that depend on other fields. Each function fills in one object of its type, in place, which is a fresh copy."""
+"""Defaults that depend on other fields. Each function fills in one object of its type in place: a fresh copy."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
+class _Loader(yaml.CSafeLoader):
     """YAML as JSON's types; keys that stand twice are noted."""
 
 
@@ -104,8 +104,12 @@ def _mapping(loader: Any, node: Any) -> dict[str, Any]:
     return _object([(key if isinstance(key, str) else json.dumps(key, default=str), value) for key, value in pairs])
 
 
+def _plain(loader: Any, node: Any) -> Any:
+    return loader.construct_scalar(node)
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _plain)
 
 
 def _read_yaml(body: bytes) -> Any:

@@ -1,7 +1,7 @@
 """Every default that kube-apiserver sets in code, since OpenAPI does not have them: one table.
 
-`BY_TYPE` holds fixed defaults of types wherever they stand (a pod spec in a Deployment has a pod's); `computed_defaults`
-has those that depend on other fields; `BY_KIND` those of whole objects.
+`BY_TYPE` holds fixed defaults of types wherever they stand (a pod spec in a Deployment has a pod's);
+`computed_defaults` has those that depend on other fields; `BY_KIND` those of whole objects.
 """
 
 from __future__ import annotations
@@ -91,7 +91,6 @@ BY_KIND: Mapping[str, Mapping[str, Any]] = {
     "HorizontalPodAutoscaler": {"spec": {"minReplicas": 1}},
     "StorageClass": {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"},
     "PriorityClass": {"preemptionPolicy": "PreemptLowerPriority"},
-    "CertificateSigningRequest": {},
 }
 
 

@@ -159,7 +159,7 @@ def format_fields(fields: FieldSet) -> dict[str, Any]:
             if element in fields.members:
                 result[element] = {}
             continue
-        own = {".": {}} if element in fields.members else {}
+        own: dict[str, Any] = {".": {}} if element in fields.members else {}
         result[element] = own | format_fields(child)
     return result
 

@@ -16,6 +16,7 @@ from binderops.kube.schemas import Schema
 from binderops.node.api.objects.normal import normal
 from binderops.node.api.objects.pod_quality import quality_of_service
 from binderops.node.api.objects.reset import WITH_STATUS
+from binderops.node.api.objects.service_addresses import with_allocated
 from binderops.node.api.objects.status import Object
 from binderops.node.api.objects.typed import same
 
@@ -93,6 +94,8 @@ def prepare_for_update(old: Object, new: Object, *, schema: Schema, subresource:
         if "status" in old:
             result["status"] = old["status"]
     result["metadata"] = _metadata(old, new, kind, subresource)
+    if kind == "Service" and not subresource:
+        result["spec"] = with_allocated(result.get("spec") or {}, old.get("spec") or {})
     if kind in WITH_GENERATION and subresource != "status" and _wants_other(old, result, kind):
         result["metadata"]["generation"] = int((old.get("metadata") or {}).get("generation") or 0) + 1
     return result

@@ -34,7 +34,7 @@ def pod_status(pod: Object) -> tuple[str, int, int, str]:
 
 
 def _init_status(pod: Object) -> tuple[str, int, str, int]:
-    """`Init:…` while init containers are at work (else ""), their restarts, and the sidecars among them that are ready."""
+    """`Init:…` while init containers are at work (else ""), restarts, the last one's time, and the ready sidecars."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     always = {
         str(each.get("name")) for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"

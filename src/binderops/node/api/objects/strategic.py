@@ -21,16 +21,13 @@ _RETAIN = "$retainKeys"
 
 def strategic_merge(live: Object, patch: Object, *, schema: Schema) -> Object:
     """The live object with a patch merged in. InvalidError 400 for directives that cannot be followed."""
-    merged = _merge_object(live, patch, schema)
-    if not isinstance(merged, dict):
-        raise bad_request("the patch leaves no object")
-    return merged
+    return _merge_object(live, patch, schema)
 
 
 def _merge_object(live: Object, patch: Object, schema: Schema) -> Object:
     directive = patch.get(_PATCH)
     if directive == "replace":
-        return _without_directives({key: value for key, value in patch.items() if key != _PATCH})
+        return {key: _without_directives(value) for key, value in patch.items() if key != _PATCH and value is not None}
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
