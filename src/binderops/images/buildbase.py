@@ -21,11 +21,12 @@ LAYOUT = "oci-layout"
 USER_IDS = "0:200000:65536"
 _NOTEBOOK = f"{REPOSITORY}/notebook:latest"
 _KEPT_VERSIONS = 2
+# Unpacked again the image has another digest; so the pinned one's first digits are a tag (binderops.build knows).
 _UNPACK = f"""
 set -eu
 buildah() {{ command buildah --root /base --runroot /tmp/run --storage-driver overlay "$@"; }}
 id=$(buildah pull --quiet oci:/base/{LAYOUT}:notebook)
-buildah tag "$id" {_NOTEBOOK}
+buildah tag "$id" {_NOTEBOOK} "{REPOSITORY}/notebook:$1"
 """
 
 
@@ -52,7 +53,7 @@ async def prepare_build_base(engine: ImageEngine, lock: ImageLock, *, reporter: 
         "run", "--rm", "--pull=never", "--network", "none",
         "--uidmap", USER_IDS, "--gidmap", USER_IDS, "--cap-add", "SYS_ADMIN",
         "--security-opt", "seccomp=unconfined", "--volume", f"{target}:/base",
-        lock.images["build"].reference, "bash", "-c", _UNPACK,
+        lock.images["build"].reference, "bash", "-c", _UNPACK, "unpack", version,
         what="unpacking the notebook base for build pods", timeout_seconds=600,
     )  # fmt: skip
     (target / "complete").touch()

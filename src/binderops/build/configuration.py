@@ -1,0 +1,135 @@
+"""The pod made ready for buildah: its stores, its runtime, its registries, and nothing left of a former build."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+from binderops.build.machine import prepare_runtime
+from binderops.build.places import PodPlaces
+
+_CLEANING_SECONDS = 60
+# A limit in a container must not exceed the pod's own, or runc fails.
+_OPEN_FILES, _PROCESSES = 1_048_576, 1_048_576
+
+
+def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, str]:
+    """Write buildah's configuration; return the variables that every call of buildah needs."""
+    places.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.rmtree(places.temporary, ignore_errors=True)
+    for folder in (places.containers / "storage", places.temporary):
+        folder.mkdir(parents=True, exist_ok=True)
+    runtime = prepare_runtime(places, environment)
+    files = {
+        "containers.conf": _containers_conf(runtime),
+        "storage.conf": _storage_conf(places),
+        "registries.conf": _REGISTRIES_CONF,
+        "auth.json": json.dumps(_auth(environment)),
+    }
+    for name, text in files.items():
+        (places.run / name).write_text(text)
+        (places.run / name).chmod(0o600)
+    return {
+        "CONTAINERS_CONF": str(places.run / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(places.run / "storage.conf"),
+        "CONTAINERS_REGISTRIES_CONF": str(places.run / "registries.conf"),
+        "REGISTRY_AUTH_FILE": str(places.run / "auth.json"),
+        "BUILDAH_RUNTIME": runtime,
+        "BUILDAH_ISOLATION": "oci",
+        "TMPDIR": str(places.temporary),
+    }
+
+
+def remove_leftovers(variables: Mapping[str, str]) -> None:
+    """Remove the working containers of a build that was killed; only a kept folder has any."""
+    subprocess.run(
+        ["buildah", "rm", "--all"],
+        env={**os.environ, **variables},
+        timeout=_CLEANING_SECONDS,
+        check=False,
+        capture_output=True,
+    )
+
+
+def has_image(variables: Mapping[str, str], reference: str) -> bool:
+    """Whether an image is in one of the pod's stores."""
+    found = subprocess.run(
+        ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", reference],
+        env={**os.environ, **variables},
+        timeout=_CLEANING_SECONDS,
+        check=False,
+        capture_output=True,
+    )
+    return found.returncode == 0
+
+
+def base_reference(places: PodPlaces, pinned: str) -> str:
+    """Return what FROM says for the notebook base that `pinned` names.
+
+    The read-only store holds it by the first twelve digits of its digest: unpacked a second time it has another digest.
+    """
+    name, _, digest = pinned.partition("@sha256:")
+    if digest and (places.base / "overlay-images").is_dir():
+        return f"{name}:{digest[:12]}"
+    return pinned
+
+
+def _containers_conf(runtime: str) -> str:
+    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**63, _OPEN_FILES)
+    processes = min(resource.getrlimit(resource.RLIMIT_NPROC)[0] % 2**63, _PROCESSES)
+    return f"""\
+[containers]
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+http_proxy = false
+[engine]
+runtime = "{runtime}"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+def _storage_conf(places: PodPlaces) -> str:
+    stores = f'"{places.base}"' if (places.base / "overlay-images").is_dir() else ""
+    return f"""\
+[storage]
+driver = "overlay"
+graphroot = "{places.containers}/storage"
+runroot = "{places.run}/storage"
+[storage.options]
+additionalimagestores = [{stores}]
+"""
+
+
+# Names of Services are plain http inside the cluster; a bare name is Docker Hub's, as it is everywhere else.
+_REGISTRIES_CONF = """\
+unqualified-search-registries = ["docker.io"]
+short-name-mode = "disabled"
+[[registry]]
+prefix = "*.svc"
+insecure = true
+"""
+
+
+def _auth(environment: Mapping[str, str]) -> dict[str, object]:
+    """Docker's config.json: buildah reads it when FROM names the registry. It is never on a command line."""
+    try:
+        login = json.loads(environment.get("CONTAINER_ENGINE_REGISTRY_CREDENTIALS", ""))
+        return {"auths": {login["registry"]: {"username": login["username"], "password": login["password"]}}}
+    except (ValueError, KeyError, TypeError):
+        return {"auths": {}}
+
+
+def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return variables for git: no prompts, and the provider's credentials by a helper that keeps no file.
+
+    GIT_CREDENTIAL_ENV holds lines of git-credential(1), as upstream's helper of the same name expects them.
+    """
+    found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0"}
+    if environment.get("GIT_CREDENTIAL_ENV"):
+        helper = '!f() { test "$1" = get && printf "%s\\n" "$GIT_CREDENTIAL_ENV"; }; f'
+        found |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": helper}
+    return found

@@ -1,0 +1,71 @@
+"""The build pod's program: repo2docker's arguments in, its JSON log lines out, an exit code of 0 or 1.
+
+The last line of a failed build has the phase `failed` and says why in the words of what failed: an installer's own
+last lines, git's, the registry's. No traceback is shown for what a repository can cause.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Sequence
+
+from repo2docker.__main__ import make_r2d
+from repo2docker.app import Repo2Docker
+from repo2docker.contentproviders.base import ContentProviderException
+from repo2docker.engine import ContainerEngineException
+from repo2docker.utils import R2dState
+
+from binderops.build.artifact import LocalArtifact
+from binderops.build.configuration import git_environment
+from binderops.build.stock import probing
+from binderops.build.uv_buildpack import UvBuildPack
+from binderops.errors import BinderOpsError
+
+_ENGINE = "buildah"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Build as the arguments say; returns the exit code."""
+    os.environ.update(git_environment(os.environ))
+    try:
+        application = _application(argv)
+    except BinderOpsError as error:
+        print(json.dumps({"message": f"{error}\n", "phase": "failed"}), flush=True)  # noqa: T201
+        return 1
+    return _run(application)
+
+
+def _application(argv: Sequence[str]) -> Repo2Docker:
+    application = make_r2d(["--engine", _ENGINE, *argv])
+    application.content_providers = [LocalArtifact, *application.content_providers]
+    application.buildpacks = [UvBuildPack, *(probing(buildpack) for buildpack in application.buildpacks)]
+    application.initialize()
+    return application
+
+
+def _run(application: Repo2Docker) -> int:
+    try:
+        application.start()
+    except (ContainerEngineException, ContentProviderException, BinderOpsError, ValueError, RuntimeError) as error:
+        return _failed(application, str(error))
+    except subprocess.CalledProcessError as error:
+        return _failed(application, f"{error.cmd[0]} failed with exit code {error.returncode}.")
+    except SystemExit as error:
+        # repo2docker has said why, but not with the phase that ends a stream.
+        return _failed(application, "The build ended early.") if error.code else 0
+    except Exception as error:
+        application.log.info("".join(traceback.format_exception(error)), extra={"phase": R2dState.BUILDING})
+        return _failed(application, f"The builder itself failed: {type(error).__name__}: {error}")
+    finally:
+        application.close_handlers()
+    return 0
+
+
+def _failed(application: Repo2Docker, message: str) -> int:
+    sys.stdout.flush()
+    application.log.error(f"{message.rstrip()}\n", extra={"phase": R2dState.FAILED})
+    return 1
