@@ -24,7 +24,6 @@ from binderops.node.config import NodeConfig, load_config, read_config
 from binderops.node.kubeconfig import write_admin_kubeconfig, write_node_kubeconfig
 from binderops.node.pki import ensure_pki
 from binderops.node.rooms import Room, keep_running
-from binderops.node.wiring import other_rooms
 
 _log = structlog.get_logger("node")
 _STOP_SECONDS = 8.0
@@ -117,8 +116,10 @@ async def _run_others(config: NodeConfig, ready: asyncio.Event, *, api_only: boo
     await ready.wait()
     if api_only:
         return
-    async with other_rooms(config) as rooms, asyncio.TaskGroup() as group:
-        for room in rooms:
+    from binderops.node.wiring import other_rooms  # not before the API answers: a fifth of a second of imports
+
+    async with asyncio.TaskGroup() as group:
+        for room in other_rooms(config):
             group.create_task(keep_running(room), name=room.name)
 
 

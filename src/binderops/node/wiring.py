@@ -1,19 +1,55 @@
-"""Which rooms run beside the API, and what each is given."""
+"""Which rooms run beside the API, and what each is given: the settings, and a client of its own.
+
+Imported when the API is ready, so that what these rooms import does not delay it.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
+import asyncio
 
+from binderops.kube.client import Client
+from binderops.node import controllers, dns, network, pods
 from binderops.node.config import NodeConfig
-from binderops.node.rooms import Room
+from binderops.node.rooms import Room, keep_running
 
 
-@contextlib.asynccontextmanager
-async def other_rooms(config: NodeConfig) -> AsyncIterator[list[Room]]:
-    """The rooms beside the API, each with a client of its own; the clients are closed afterwards."""
-    yield []
+def other_rooms(config: NodeConfig) -> list[Room]:
+    """The controllers, which need the API alone, and what works on this machine."""
+
+    async def run_controllers() -> None:
+        async with _client(config, "controllers") as client:
+            await controllers.run(client, config)
+
+    return [Room("controllers", run_controllers), Room("machine", lambda: _run_machine(config))]
 
 
 async def stop_everything(config: NodeConfig) -> None:
-    """Stop the pods, the forwarder and the network of a node whose process does not run."""
+    """Stop the pods, the forwarder and the network of a node whose process does not run; files stay."""
+    await pods.stop(config)
+    await network.teardown(config)
+
+
+async def _run_machine(config: NodeConfig) -> None:
+    """Network, DNS and pods: they share the pods' networks, and wait for the bridge."""
+    await network.ensure_base(config)
+    pod_network = network.PodNetwork(config)
+
+    async def run_network() -> None:
+        async with _client(config, "network") as client:
+            await network.run(client, config, pod_network)
+
+    async def run_dns() -> None:
+        async with _client(config, "dns") as client:
+            await dns.run(client, config)
+
+    async def run_pods() -> None:
+        async with _client(config, "kubelet") as client:
+            await pods.run(client, config, pod_network)
+
+    async with asyncio.TaskGroup() as group:
+        for room in (Room("network", run_network), Room("dns", run_dns), Room("pods", run_pods)):
+            group.create_task(keep_running(room), name=room.name)
+
+
+def _client(config: NodeConfig, manager: str) -> Client:
+    return Client.from_kubeconfig(config.node_kubeconfig, field_manager=manager)

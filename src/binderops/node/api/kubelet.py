@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, MutableMapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import httpx
+import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
@@ -36,8 +36,8 @@ class Kubelet:
         self._tls = ssl.create_default_context(cafile=str(config.pki / "ca.crt"))
         client = config.pki / "apiserver-kubelet-client.crt"
         self._tls.load_cert_chain(client, config.pki / "apiserver-kubelet-client.key")
-        timeout = httpx.Timeout(_FIRST_ANSWER, connect=_CONNECT, read=None)
-        self._http = httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=False)
+        timeout = httpx2.Timeout(_FIRST_ANSWER, connect=_CONNECT, read=None)
+        self._http = httpx2.AsyncClient(verify=self._tls, timeout=timeout, trust_env=False)
 
     async def close(self) -> None:
         """Close kept connections."""
@@ -47,7 +47,8 @@ class Kubelet:
         """GET pods/NAME/log."""
         pod = api.latest(call.resource, call.namespace, call.name).object()
         container = _container(pod, call)
-        query = [(key, value) for key in _LOG_OPTIONS for value in call.query.all(key)]
+        query: list[tuple[str, str | int | float | bool | None]] = []
+        query += [(key, value) for key in _LOG_OPTIONS for value in call.query.all(key)]
         if not pod["spec"].get("nodeName"):
             return Answer(b"", media_type="text/plain")
         host = _endpoint(api, pod)
@@ -56,7 +57,7 @@ class Kubelet:
         try:
             async with asyncio.timeout(_FIRST_ANSWER):
                 response = await self._http.send(request, stream=True)
-        except (httpx.HTTPError, OSError, TimeoutError) as error:
+        except (httpx2.HTTPError, OSError, TimeoutError) as error:
             raise _unreachable(host, error) from None
         if response.status_code != 200:
             text = (await response.aread()).decode("utf-8", "replace").strip()
@@ -123,11 +124,11 @@ async def _join(upstream: ClientConnection, receive: Receive, send: Send) -> Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes]:
+async def _pieces(response: httpx2.Response) -> AsyncGenerator[bytes]:
     try:
         async for piece in response.aiter_raw():
             yield piece
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return  # the kubelet went away in the middle: what was sent stands
     finally:
         await response.aclose()

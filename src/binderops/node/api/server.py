@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server, without its signal handlers: the node's process has its own."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
@@ -109,7 +109,7 @@ class _Protocol(HttpToolsProtocol):
 
 def _settings(app: Application, config: NodeConfig) -> uvicorn.Config:
     settings = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=_Protocol,
         ws="websockets-sansio",
         loop="none",
