@@ -36,6 +36,7 @@ class Record(NamedTuple):
     finished_at: datetime | None
     image_id: str
     log: str
+    pid: int = 0
 
 
 def labels(node: str, pod: Object, container: str, attempt: int) -> dict[str, str]:
@@ -73,6 +74,7 @@ def record_of(inspected: Mapping[str, Any]) -> Record:
         finished_at=_time(state.get("FinishedAt")),
         image_id=str(inspected.get("Image") or ""),
         log=str(((inspected.get("HostConfig") or {}).get("LogConfig") or {}).get("Path") or ""),
+        pid=int(state.get("Pid") or 0),
     )
 
 

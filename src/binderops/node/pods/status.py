@@ -14,6 +14,8 @@ from binderops.node.pods.resources import qos_class
 from binderops.node.pods.restarts import restarts_after
 
 Role = Literal["init", "sidecar", "app"]
+CONDITIONS = ("PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
+"""The conditions that this node keeps; others (readiness gates) are somebody else's."""
 
 
 @dataclass
@@ -71,12 +73,12 @@ def roles_of(pod: Object) -> list[tuple[Mapping[str, Any], Role]]:
     return [*init, *((c, "app") for c in spec.get("containers") or [])]  # type: ignore[list-item]
 
 
-def pod_status(pod: Object, views: Sequence[View], facts: PodFacts) -> Object:
-    """The whole status of `pod`."""
+def pod_status(pod: Object, views: Sequence[View], facts: PodFacts, *, before: Object | None = None) -> Object:
+    """The whole status of `pod`; `before` is the one that was written last (the API's copy may lag behind it)."""
     current = facts.phase or phase(pod, views, facts)
     status: Object = {
         "phase": current,
-        "conditions": _conditions(pod, views, facts, current),
+        "conditions": _conditions(pod, views, facts, current, before or {}),
         "hostIP": facts.host_address,
         "hostIPs": [{"ip": facts.host_address}],
         "startTime": facts.start_time,
@@ -179,11 +181,13 @@ def _waiting(view: View) -> Object:
     return {"reason": reason, **({"message": message} if message else {})}
 
 
-def _conditions(pod: Object, views: Sequence[View], facts: PodFacts, current: str) -> list[Object]:
+def _conditions(pod: Object, views: Sequence[View], facts: PodFacts, current: str, before: Object) -> list[Object]:
     apps = [view for view in views if view.role != "init"]
     unready = [view.name for view in apps if not (view.running and view.ready)]
     done = current in ("Succeeded", "Failed")
-    conditions = conditions_of(pod)
+    foreign = [entry for entry in conditions_of(pod) if entry.get("type") not in CONDITIONS]
+    known = before.get("conditions") or conditions_of(pod)
+    conditions = [*(entry for entry in known if entry.get("type") in CONDITIONS), *foreign]
 
     def put(kind: str, good: bool, reason: str = "", message: str = "") -> None:
         nonlocal conditions

@@ -1,0 +1,143 @@
+"""What is done to one container of a pod: started, followed by probes until it ends, stopped; how it ended is noted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Literal
+
+from binderops.errors import BinderOpsError
+from binderops.kube.kinds import Object
+from binderops.kube.objects import uid_of
+from binderops.node.pods import ending, starting
+from binderops.node.pods.actions import Outcome
+from binderops.node.pods.exits import ended
+from binderops.node.pods.kit import Kit
+from binderops.node.pods.probes import Kind, Prober
+from binderops.node.pods.records import Record
+from binderops.node.pods.restarts import BackOff
+from binderops.node.pods.sandbox import Sandbox
+from binderops.node.pods.status import View
+from binderops.node.pods.units import Unit, last_words
+
+Severity = Literal["Normal", "Warning"]
+
+
+class Containers:
+    """The containers of one pod. `wake` is called whenever something changed; `spawn` runs work in the background."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        pod: Callable[[], Object],
+        wake: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._kit = kit
+        self._pod = pod
+        self._wake = wake
+        self._spawn = spawn
+
+    async def start(self, unit: Unit, sandbox: Sandbox) -> None:
+        """Make the next attempt; what keeps it from being made stands in `waiting`, and the unit's back-off grows."""
+        view = unit.view
+        attempt = unit.next_attempt
+        try:
+            record = await starting.start(self._kit, self._pod(), view, sandbox, attempt=attempt)
+        except (BinderOpsError, OSError) as error:
+            view.waiting = starting.waiting_reason(error)
+            unit.failed_to_start(pulling=view.waiting[0].startswith("ErrImage"))
+            self._event("Failed", f"Error: {view.waiting[0]}: {view.waiting[1]}", "Warning")
+            return
+        unit.trouble = BackOff()
+        if view.record is not None:
+            unit.backoff.advance(time.time())
+            view.previous, view.previous_message = view.record, view.message
+            view.message = ""
+        view.record = record
+        unit.next_attempt = attempt + 1
+        if record.state == "running":
+            self._event("Started", f"Started container {view.name}")
+            self.follow(unit, sandbox)
+        else:
+            await self._note_end(unit, record)
+        if attempt > 1:
+            self._spawn(ending.prune(self._kit, self._pod(), view, keep=attempt - 1))
+
+    async def stop(self, unit: Unit, sandbox: Sandbox | None, grace: float) -> None:
+        """End it within `grace` seconds."""
+        await unit.stop_probing()
+        address = sandbox.address if sandbox else ""
+        record = await ending.stop_container(self._kit, self._pod(), unit.view, address=address, grace=grace)
+        if record is not None:
+            await self._note_end(unit, record)
+
+    def follow(self, unit: Unit, sandbox: Sandbox) -> None:
+        """Watch a running container: its end, and its probes."""
+        record = unit.view.record
+        assert record is not None
+        unit.watch = asyncio.create_task(self._await_exit(unit, record))
+
+        async def perform(probe: Mapping[str, Any], timeout: float) -> Outcome:
+            return await self._kit.actions.perform(
+                probe, unit.view.spec, engine_id=record.id, address=sandbox.address, timeout=timeout
+            )
+
+        def report(kind: Kind, good: bool, message: str) -> None:
+            self._probed(unit, sandbox, kind, good)
+
+        def complain(kind: Kind, message: str) -> None:
+            self._event("Unhealthy", f"{kind.capitalize()} probe failed: {message}", "Warning")
+
+        unit.prober = Prober(unit.view.spec, perform, report, complain)
+        _show_probes(unit)
+        if unit.prober.needed:
+            unit.probing = asyncio.create_task(unit.prober.run())
+
+    async def note_exit(self, unit: Unit, record: Record) -> None:
+        """The process of `record` has ended: take over how."""
+        current = await ending.final_record(self._kit, record)
+        if unit.view.record is not None and unit.view.record.id == record.id:
+            await self._note_end(unit, current)
+
+    def last_words(self, view: View, record: Record) -> str:
+        """The termination message of an attempt."""
+        folder = self._kit.volumes.folder(uid_of(self._pod()))
+        return last_words(view.spec, record, starting.termination_path(folder, view.name, record.attempt))
+
+    def _probed(self, unit: Unit, sandbox: Sandbox, kind: Kind, good: bool) -> None:
+        _show_probes(unit)
+        if not good and kind != "readiness" and not unit.busy:
+            self._event("Killing", f"Container {unit.view.name} failed {kind} probe, will be restarted")
+            unit.begin(self.stop(unit, sandbox, self._grace_of(unit, kind)), self._wake)
+        self._wake()
+
+    async def _await_exit(self, unit: Unit, record: Record) -> None:
+        await ended(record.pid)
+        await self.note_exit(unit, record)
+
+    async def _note_end(self, unit: Unit, record: Record) -> None:
+        """Take over how a container ended; its exit is seen in several ways, an older attempt's changes nothing."""
+        view = unit.view
+        if view.record is not None and view.record.attempt > record.attempt:
+            return
+        view.record = record
+        if record.state != "exited":
+            return
+        await unit.stop_probing()
+        view.message = await asyncio.to_thread(self.last_words, view, record)
+        self._wake()
+
+    def _grace_of(self, unit: Unit, kind: Kind) -> float:
+        own = (unit.view.spec.get(f"{kind}Probe") or {}).get("terminationGracePeriodSeconds")
+        return float(own) if own is not None else ending.grace_seconds(self._pod())
+
+    def _event(self, reason: str, message: str, kind: Severity = "Normal") -> None:
+        self._spawn(self._kit.recorder.event(self._pod(), reason, message, kind))
+
+
+def _show_probes(unit: Unit) -> None:
+    if unit.prober is not None:
+        unit.view.started = unit.prober.started
+        unit.view.ready = unit.prober.started and unit.prober.ready

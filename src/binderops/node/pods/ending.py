@@ -1,0 +1,121 @@
+"""Ending containers: preStop, the stop signal, the grace period, SIGKILL; and removing what a pod leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterable
+
+import structlog
+
+from binderops.errors import EngineError
+from binderops.kube.kinds import Object
+from binderops.kube.objects import metadata_of, spec_of, uid_of
+from binderops.node.pods import records
+from binderops.node.pods.exits import ended
+from binderops.node.pods.kit import Kit
+from binderops.node.pods.records import Record, record_of
+from binderops.node.pods.status import View
+
+log = structlog.get_logger(__name__)
+
+SHORTEST_GRACE_SECONDS = 2.0
+"""What is left after a preStop hook that took the whole grace period (the kubelet's minimum)."""
+KILL_SECONDS = 10.0
+
+
+def grace_seconds(pod: Object) -> float:
+    """How long the pod's containers may take to end."""
+    given = metadata_of(pod).get("deletionGracePeriodSeconds")
+    if given is None:
+        given = spec_of(pod).get("terminationGracePeriodSeconds")
+    return float(30 if given is None else given)
+
+
+async def stop_container(kit: Kit, pod: Object, view: View, *, address: str, grace: float) -> Record | None:
+    """End a running container within `grace` seconds; its last record. Nothing to do for one that does not run."""
+    record = view.record
+    if record is None or record.state != "running":
+        return record
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace
+    hook = (view.spec.get("lifecycle") or {}).get("preStop")
+    if hook and grace > 0:
+        outcome = await kit.actions.perform(hook, view.spec, engine_id=record.id, address=address, timeout=grace)
+        if not outcome.ok:
+            await kit.recorder.event(pod, "FailedPreStopHook", f"PreStopHook failed: {outcome.message}", "Warning")
+    left = max(deadline - loop.time(), SHORTEST_GRACE_SECONDS if grace > 0 else 0.0)
+    if left > 0 and await _signal(kit, record, await _stop_signal(kit, record)):
+        await ended(record.pid, timeout=left)
+    if not await ended(record.pid, timeout=0):
+        await _signal(kit, record, "KILL")
+        await ended(record.pid, timeout=KILL_SECONDS)
+    return await final_record(kit, record)
+
+
+async def final_record(kit: Kit, record: Record) -> Record:
+    """The record of a container whose process has ended. Its exit code may take the engine some moments to note."""
+    pause = 0.005
+    for _ in range(12):
+        try:
+            current = record_of(await kit.podman.containers.inspect(record.id))
+        except EngineError:
+            break
+        if current.state != "running":
+            return current
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 1.0)
+    return record._replace(state="exited", exit_code=137, error="the engine does not know how the container ended")
+
+
+async def remove_containers(kit: Kit, uid: str) -> None:
+    """Remove every container of a pod, also those that no record tells of."""
+    found = await kit.podman.containers.list_all(
+        labels=(f"{records.NODE}={kit.config.name}", f"{records.POD_UID}={uid}")
+    )
+    await _remove(kit, (str(container["Id"]) for container in found))
+
+
+async def prune(kit: Kit, pod: Object, view: View, *, keep: int) -> None:
+    """Remove attempts before number `keep`, and their logs."""
+    labels = (f"{records.POD_UID}={uid_of(pod)}", f"{records.CONTAINER}={view.name}")
+    found = await kit.podman.containers.list_all(labels=labels)
+    old = [c for c in found if int((c.get("Labels") or {}).get(records.ATTEMPT, keep)) < keep]
+    await _remove(kit, (str(container["Id"]) for container in old))
+    for path in (kit.log_folder(pod) / view.name).glob("*.log"):
+        if path.stem.isdigit() and int(path.stem) < keep:
+            path.unlink(missing_ok=True)
+
+
+async def remove_logs(kit: Kit, pod: Object) -> None:
+    """Remove the logs of all of a pod's containers."""
+    await asyncio.to_thread(shutil.rmtree, kit.log_folder(pod), True)
+
+
+async def _remove(kit: Kit, identities: Iterable[str]) -> None:
+    results = await asyncio.gather(
+        *(kit.podman.containers.remove(identity, force=True) for identity in identities), return_exceptions=True
+    )
+    for result in results:
+        if isinstance(result, EngineError):
+            log.warning("a container could not be removed", error=str(result))
+        elif isinstance(result, BaseException):
+            raise result
+
+
+async def _stop_signal(kit: Kit, record: Record) -> str:
+    try:
+        found = await kit.podman.containers.inspect(record.id)
+    except EngineError:
+        return "TERM"
+    return str((found.get("Config") or {}).get("StopSignal") or "TERM")
+
+
+async def _signal(kit: Kit, record: Record, name: str) -> bool:
+    """Send a signal; False where the container is not there to get it."""
+    try:
+        await kit.podman.containers.kill(record.id, signal=name)
+    except EngineError as error:
+        log.debug("a signal was not delivered", container=record.id, signal=name, error=str(error))
+        return False
+    return True

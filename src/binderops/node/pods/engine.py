@@ -1,0 +1,93 @@
+"""Keeping the node's engine alive, and hearing from it which containers ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import structlog
+
+from binderops.errors import EngineError
+from binderops.kube.kinds import Object
+from binderops.kube.objects import name_of, namespace_of, spec_of
+from binderops.node.config import NodeConfig
+from binderops.node.pods import records
+from binderops.podman import EngineSettings, Podman, hosts_text, start_service
+from binderops.podman.mounts import mount_memory
+
+log = structlog.get_logger(__name__)
+
+NETWORK_NAMESPACES = Path("/run/netns")
+RETRY_SECONDS = 1.0
+
+
+def memory_folder(config: NodeConfig) -> Path:
+    """The tmpfs of what must not reach a disk: Secrets, tokens."""
+    return config.run / "memory"
+
+
+def disk_folder(config: NodeConfig) -> Path:
+    """Where pods' own folders lie."""
+    return config.state / "pods"
+
+
+def engine_settings(config: NodeConfig) -> EngineSettings:
+    """The node's own engine: its storage below the state folder, its socket below the run folder."""
+    return EngineSettings.of_machine(
+        config.state / "podman",
+        run=config.run / "podman",
+        temporary=config.state / "tmp",
+        image_stores=config.image_stores,
+        shared_folders=(NETWORK_NAMESPACES, disk_folder(config), memory_folder(config)),
+    )
+
+
+async def begin(config: NodeConfig) -> EngineSettings:
+    """Start the engine's service, or find the one that runs."""
+    await mount_memory(memory_folder(config), mode=0o755)
+    settings = engine_settings(config)
+    await start_service(settings)
+    return settings
+
+
+async def listen(
+    settings: EngineSettings, podman: Podman, node: str, ended: Callable[[str, str], None], missed: asyncio.Event
+) -> None:
+    """Call `ended(pod uid, container id)` for each of the node's containers that ends.
+
+    The service is started again if it dies; `missed` is set when events may have been lost, so that somebody compares
+    everything.
+    """
+    since = int(time.time())
+    while True:
+        try:
+            async for event in podman.events(since=since, filters={"type": ["container"], "event": ["died"]}):
+                since = event.time_ns // 1_000_000_000
+                if event.attributes.get(records.NODE) == node:
+                    ended(event.attributes.get(records.POD_UID, ""), event.id)
+            log.warning("the engine ended its stream of events", socket=str(settings.socket))
+        except EngineError as error:
+            log.warning("the engine's events were interrupted", error=str(error))
+        try:
+            await start_service(settings)
+        except EngineError:
+            log.exception("the engine's service could not be started")
+        missed.set()
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+def write_hosts(settings: EngineSettings, services: Iterable[Object]) -> None:
+    """Let the engine resolve `NAME.NAMESPACE.svc` of every Service with an address: registries and token realms."""
+    names = {}
+    for service in services:
+        address = spec_of(service).get("clusterIP")
+        if address and address != "None":
+            names[f"{name_of(service)}.{namespace_of(service)}.svc"] = str(address)
+    text = hosts_text(names)
+    if settings.hosts.read_text() != text:
+        # In place: the file is bind-mounted in the engine's namespace.
+        with settings.hosts.open("r+") as stream:
+            stream.write(text)
+            stream.truncate()

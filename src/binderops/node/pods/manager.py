@@ -1,0 +1,211 @@
+"""All pods of the node: a worker for each, found again after a restart, and what no pod owns is removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+
+import structlog
+
+from binderops.errors import BinderOpsError, EngineError
+from binderops.kube.informer import EventType, Informer
+from binderops.kube.kinds import Object
+from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
+from binderops.node.pods import records, sandbox
+from binderops.node.pods.binding import Binder
+from binderops.node.pods.identity import owner_of
+from binderops.node.pods.kit import Kit
+from binderops.node.pods.records import Record, record_of
+from binderops.node.pods.sources import objects_of
+from binderops.node.pods.worker import PodWorker
+
+log = structlog.get_logger(__name__)
+
+COMPARE_SECONDS = 30.0
+REFRESH_SECONDS = 60.0
+
+
+class Manager:
+    """Workers by pod uid."""
+
+    def __init__(self, kit: Kit, pods: Informer, binder: Binder) -> None:
+        self.missed = asyncio.Event()
+        self._kit = kit
+        self._pods = pods
+        self._binder = binder
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._adopted: dict[str, list[Record]] = {}
+        self._stale: set[tuple[str, str, str]] = set()
+        self._refresh = asyncio.Event()
+        self._ready = asyncio.Event()
+        binder.on_bound = self._take
+
+    def worker(self, namespace: str, name: str) -> PodWorker | None:
+        """The worker of a pod, for the kubelet's endpoint."""
+        pod = self._pods.get(namespace, name)
+        return self._workers.get(uid_of(pod)) if pod is not None else None
+
+    def pods(self) -> list[Object]:
+        """The pods that run here."""
+        return [worker.pod for worker in self._workers.values()]
+
+    async def run(self) -> None:
+        """Adopt what runs, then follow the API; until cancelled. Containers run on when this ends."""
+        await self._pods.synced.wait()
+        await self._adopt()
+        self._pods.subscribe(self._changed)
+        await self._remove_orphans()
+        self._ready.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._binder.run())
+                group.create_task(self._compare())
+                group.create_task(self._keep_volumes())
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def ended(self, uid: str, engine_id: str) -> None:
+        """The engine says that a container ended."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.look(engine_id)
+
+    def source_changed(self, event_type: EventType, new: Object, old: Object | None) -> None:
+        """A ConfigMap or Secret changed: volumes made from it follow."""
+        if event_type == "MODIFIED" or (event_type == "ADDED" and self._ready.is_set()):
+            self._stale.add((str(new.get("kind")), namespace_of(new), name_of(new)))
+            self._refresh.set()
+
+    # --- pods ---------------------------------------------------------------------------------------------------------
+
+    def _changed(self, event_type: EventType, pod: Object, old: Object | None) -> None:
+        self._binder.poke()
+        uid = uid_of(pod)
+        worker = self._workers.get(uid)
+        if event_type == "DELETED":
+            if worker is not None:
+                worker.gone(pod)
+        elif spec_of(pod).get("nodeName") == self._kit.config.name:
+            self._take(pod)
+        elif is_deleting(pod) and not spec_of(pod).get("nodeName") and worker is None:
+            self._start(pod)  # never ran here: nobody else can let the API forget it
+
+    def _take(self, pod: Object) -> None:
+        worker = self._workers.get(uid_of(pod))
+        if worker is not None:
+            worker.update(pod)
+        else:
+            self._start(pod)
+
+    def _start(self, pod: Object) -> None:
+        uid = uid_of(pod)
+        worker = self._workers[uid] = PodWorker(self._kit, pod, self._adopted.pop(uid, ()))
+        task = self._tasks[uid] = asyncio.create_task(worker.run(), name=f"pod {'/'.join(key_of(pod))}")
+        task.add_done_callback(lambda task: self._ended(uid, task))
+
+    def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
+        worker = self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        self._binder.poke()
+        if task.cancelled() or task.exception() is None:
+            return
+        # A mistake of ours about one pod must not end the others; the next comparison takes the pod up again.
+        log.error("a pod's worker failed", exc_info=task.exception(), pod=worker.pod["metadata"] if worker else uid)
+        self.missed.set()
+
+    # --- what is there beside the API ---------------------------------------------------------------------------------
+
+    async def _adopt(self) -> None:
+        """Find the containers that an earlier process of this node started."""
+        by_pod: dict[str, list[Record]] = defaultdict(list)
+        for found in await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",)):
+            record = record_of(await self._kit.podman.containers.inspect(str(found["Id"])))
+            if record.state == "created":
+                await self._kit.podman.containers.remove(record.id, force=True)
+            else:
+                by_pod[record.pod_uid].append(record)
+        self._adopted = dict(by_pod)
+
+    async def _remove_orphans(self) -> None:
+        """Remove containers, networks and volumes of pods that the API does not know."""
+        # Looked at first, and the API's view after it: a pod that begins meanwhile is then known.
+        found = await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",))
+        left = set(await self._kit.network.attached()) | self._kit.volumes.known()
+        known = {uid_of(pod) for pod in self._pods.objects.values()} | set(self._workers)
+        for container in found:
+            if str((container.get("Labels") or {}).get(records.POD_UID, "")) not in known:
+                log.info("removing a container that no pod owns", container=container.get("Names"))
+                await self._kit.podman.containers.remove(str(container["Id"]), force=True)
+        for uid in left - known:
+            log.info("removing what a pod left behind", uid=uid)
+            await sandbox.remove(self._kit, uid)
+        self._adopted = {uid: found for uid, found in self._adopted.items() if uid in known}
+
+    async def _compare(self) -> None:
+        """Now and then, and after the engine was away, compare everything: no event is believed to be seen."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.missed.wait(), COMPARE_SECONDS)
+            self.missed.clear()
+            try:
+                await self._compare_once()
+            except BinderOpsError as error:
+                log.warning("the engine and the API could not be compared", error=str(error))
+
+    async def _compare_once(self) -> None:
+        found = await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",))
+        running = {str(container["Id"]) for container in found if container.get("State") == "running"}
+        for worker in list(self._workers.values()):
+            for unit in worker.units.values():
+                record = unit.view.record
+                if record is not None and record.state == "running" and record.id not in running:
+                    worker.look(record.id)
+        for pod in list(self._pods.objects.values()):
+            if spec_of(pod).get("nodeName") == self._kit.config.name and uid_of(pod) not in self._workers:
+                await self._adopt_pod(pod)
+        await self._remove_orphans()
+
+    async def _adopt_pod(self, pod: Object) -> None:
+        found = await self._kit.podman.containers.list_all(labels=(f"{records.POD_UID}={uid_of(pod)}",))
+        inspected = [record_of(await self._kit.podman.containers.inspect(str(entry["Id"]))) for entry in found]
+        for record in inspected:
+            if record.state == "created":
+                await self._kit.podman.containers.remove(record.id, force=True)
+        self._adopted[uid_of(pod)] = [record for record in inspected if record.state != "created"]
+        self._take(pod)
+
+    # --- volumes that follow the API ----------------------------------------------------------------------------------
+
+    async def _keep_volumes(self) -> None:
+        """Write changed ConfigMaps and Secrets into volumes at once; renew tokens (and all else) each minute."""
+        while True:
+            everything = False
+            try:
+                await asyncio.wait_for(self._refresh.wait(), REFRESH_SECONDS)
+            except TimeoutError:
+                everything = True
+            self._refresh.clear()
+            stale, self._stale = self._stale, set()
+            for worker in list(self._workers.values()):
+                if worker.sandbox is not None and (everything or _uses(worker.pod, stale)):
+                    await self._refresh_pod(worker)
+
+    async def _refresh_pod(self, worker: PodWorker) -> None:
+        assert worker.sandbox is not None
+        pod = worker.pod
+        if is_deleting(pod):
+            return
+        owner = owner_of(pod, self._kit.config.user_namespace)
+        try:
+            await self._kit.volumes.refresh(pod, owner, self._kit.context(worker.sandbox.address))
+        except (BinderOpsError, EngineError, OSError) as error:
+            log.warning("a volume could not be brought up to date", pod=key_of(pod), error=str(error))
+
+
+def _uses(pod: Object, changed: set[tuple[str, str, str]]) -> bool:
+    volumes = spec_of(pod).get("volumes") or []
+    return any((kind, namespace_of(pod), name) in changed for volume in volumes for kind, name in objects_of(volume))

@@ -1,0 +1,95 @@
+"""One container of a pod over its life: its present view, its back-offs, its probes, and what is being done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from binderops.node.pods.probes import Prober
+from binderops.node.pods.records import Record
+from binderops.node.pods.restarts import BackOff
+from binderops.node.pods.status import View
+
+QUICK_SECONDS = 1.0
+LONGEST_QUICK_SECONDS = 15.0
+LONGEST_MESSAGE = 4096
+LONGEST_LOG_MESSAGE = 2048
+LOG_MESSAGE_LINES = 80
+
+
+@dataclass
+class Unit:
+    """`action` is the one thing under way (a start, a kill); `watch` waits for the process to end."""
+
+    view: View
+    next_attempt: int = 0
+    backoff: BackOff = field(default_factory=BackOff)
+    trouble: BackOff = field(default_factory=BackOff)
+    troubled_at: float = 0.0
+    prober: Prober | None = None
+    probing: asyncio.Task[None] | None = None
+    action: asyncio.Task[None] | None = None
+    watch: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done to the container."""
+        return self.action is not None and not self.action.done()
+
+    def begin(self, work: Coroutine[Any, Any, None], done: Callable[[], None]) -> None:
+        """Do `work` in the background, then call `done`."""
+        self.action = asyncio.create_task(work)
+        self.action.add_done_callback(lambda _: done())
+
+    def seconds_until_restart(self) -> float:
+        """How long the back-off keeps the container from being started."""
+        now = time.time()
+        record = self.view.record
+        ended = record.finished_at.timestamp() if record is not None and record.finished_at else now
+        return max(self.backoff.remaining(ended, now) if record else 0.0, self.trouble.remaining(self.troubled_at, now))
+
+    def failed_to_start(self, *, pulling: bool) -> None:
+        """Note that no attempt could be made: the next try waits, for a registry longer than for a missing Secret."""
+        self.troubled_at = time.time()
+        if not pulling:
+            self.trouble.initial, self.trouble.longest = QUICK_SECONDS, LONGEST_QUICK_SECONDS
+        self.trouble.advance(self.troubled_at)
+
+    async def stop_probing(self) -> None:
+        """End the probes of the attempt that is over."""
+        if self.probing is not None:
+            self.probing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.probing
+        self.prober = self.probing = None
+        self.view.ready = self.view.started = False
+
+    async def cancel(self) -> None:
+        """End everything that is being done; the container itself is left as it is."""
+        tasks = [task for task in (self.action, self.watch, self.probing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def last_words(container: Mapping[str, Any], record: Record, message: Path) -> str:
+    """The termination message of a container that ended: its file, else (if the policy says so) the end of its log."""
+    text = ""
+    with contextlib.suppress(OSError), message.open("rb") as stream:
+        text = stream.read(LONGEST_MESSAGE).decode(errors="replace")
+    failed = record.exit_code != 0 or record.oom_killed
+    if text or not failed or container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+        return text
+    try:
+        with Path(record.log).open("rb") as stream:
+            stream.seek(max(0, Path(record.log).stat().st_size - 16384))
+            lines = stream.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    words = [line.split(" ", 3)[-1] for line in lines[-LOG_MESSAGE_LINES:]]
+    return "\n".join(words)[-LONGEST_LOG_MESSAGE:]
