@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from binderops.kube.kinds import Object
-from binderops.kube.objects import name_of, namespace_of, uid_of
+from binderops.kube.objects import name_of, namespace_of, parse_timestamp, uid_of
 
 PREFIX = "binderops.dev/"
 NODE = PREFIX + "node"
@@ -75,6 +75,25 @@ def record_of(inspected: Mapping[str, Any]) -> Record:
         image_id=str(inspected.get("Image") or ""),
         log=str(((inspected.get("HostConfig") or {}).get("LogConfig") or {}).get("Path") or ""),
         pid=int(state.get("Pid") or 0),
+    )
+
+
+def lost(pod: Object, entry: Mapping[str, Any]) -> Record:
+    """A record for a container that ran by its last status and is not there any more (the kubelet's exit code 137)."""
+    now = datetime.now(UTC)
+    return Record(
+        id=str(entry.get("containerID") or "").removeprefix("podman://"),
+        pod_uid=uid_of(pod),
+        container=str(entry["name"]),
+        attempt=int(entry.get("restartCount") or 0),
+        state="exited",
+        exit_code=137,
+        oom_killed=False,
+        error="The container could not be located when the pod was terminated",
+        started_at=parse_timestamp(str(entry["state"]["running"]["startedAt"])),
+        finished_at=now,
+        image_id=str(entry.get("imageID") or ""),
+        log="",
     )
 
 

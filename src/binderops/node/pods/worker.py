@@ -30,7 +30,7 @@ from binderops.node.pods import ending, sandbox
 from binderops.node.pods.admission import unsupported
 from binderops.node.pods.containers import Containers, Severity
 from binderops.node.pods.kit import Kit
-from binderops.node.pods.records import Record
+from binderops.node.pods.records import Record, lost
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.sandbox import Sandbox
 from binderops.node.pods.status import PodFacts, View, phase, pod_status, roles_of
@@ -65,13 +65,11 @@ class PodWorker:
         self._start_time = str(status_of(pod).get("startTime") or timestamp())
         self._containers = Containers(kit, lambda: self.pod, self._wake.set, self._spawn)
         self._background: set[asyncio.Future[Any]] = set()
-        for entry in [
-            s for key in ("initContainerStatuses", "containerStatuses") for s in status_of(pod).get(key) or []
-        ]:
-            if entry.get("name") in self.units:
-                self.units[entry["name"]].view.digest = str(entry.get("imageID") or "")
         for record in sorted(records, key=lambda record: record.attempt):
             self._adopt(record)
+        for key in ("initContainerStatuses", "containerStatuses"):
+            for entry in status_of(pod).get(key) or []:
+                self._recall(entry)
 
     def update(self, pod: Object) -> None:
         """The pod as the API has it now."""
@@ -325,8 +323,23 @@ class PodWorker:
         if unit.view.record is not None:
             unit.view.previous, unit.view.previous_message = unit.view.record, unit.view.message
         unit.view.record = record
+        unit.next_attempt = record.attempt + 1
         unit.view.message = self._containers.last_words(unit.view, record) if record.state == "exited" else ""
         unit.backoff.resume(record.attempt, time.time())
+
+    def _recall(self, entry: Object) -> None:
+        """What the API's last status of a container says beside the engine's records."""
+        unit = self.units.get(str(entry.get("name")))
+        if unit is None:
+            return
+        unit.view.digest = str(entry.get("imageID") or "")
+        running = (entry.get("state") or {}).get("running")
+        if unit.view.record is not None or not entry.get("containerID") or not running:
+            return
+        # It ran, and the engine does not know it any more (the machine was restarted): nobody can say how it ended.
+        unit.next_attempt = int(entry.get("restartCount") or 0) + 1
+        if self._policy == "Never":
+            unit.view.record = lost(self.pod, entry)
 
     def _views(self) -> list[View]:
         return [unit.view for unit in self.units.values()]

@@ -115,21 +115,21 @@ class Endpoint:
     async def execute(self, websocket: WebSocket) -> None:
         """Run a command inside a container."""
         try:
-            identity = self._running(socket.path_params)
+            identity = self._running(websocket.path_params)
         except RefusedError as refused:
-            await _deny(socket, refused)
+            await _deny(websocket, refused)
             return
-        query = socket.query_params
+        query = websocket.query_params
         command, terminal = query.getlist("command"), _flag(query, "tty")
         stdin = _flag(query, "stdin", "input")
-        if not await streaming.accept(socket):
+        if not await streaming.accept(websocket):
             return
         containers = self._kit.podman.containers
         try:
             session = await containers.exec_create(identity, command, stdin=stdin, terminal=terminal)
             stream = await containers.exec_start(session, terminal=terminal)
         except EngineError as error:
-            await _end_with(socket, streaming.failure(error.why or str(error)))
+            await _end_with(websocket, streaming.failure(error.why or str(error)))
             return
 
         async def resize(width: int, height: int) -> None:
@@ -146,25 +146,25 @@ class Endpoint:
                     return streaming.success() if code == 0 else streaming.nonzero(code)
             return streaming.failure("the engine does not tell how the command ended")
 
-        await self._carry(socket, stream, query, terminal=terminal, resize=resize, finish=finish)
+        await self._carry(websocket, stream, query, terminal=terminal, resize=resize, finish=finish)
 
     async def attach(self, websocket: WebSocket) -> None:
         """Connect to a container's own streams."""
         try:
-            identity = self._running(socket.path_params)
-            view = self._view(socket.path_params)
+            identity = self._running(websocket.path_params)
+            view = self._view(websocket.path_params)
         except RefusedError as refused:
-            await _deny(socket, refused)
+            await _deny(websocket, refused)
             return
         terminal = bool(view.spec.get("tty"))
-        if not await streaming.accept(socket):
+        if not await streaming.accept(websocket):
             return
         containers = self._kit.podman.containers
         try:
-            stdin = _flag(socket.query_params, "stdin", "input") and bool(view.spec.get("stdin"))
+            stdin = _flag(websocket.query_params, "stdin", "input") and bool(view.spec.get("stdin"))
             stream = await containers.attach(identity, stdin=stdin, terminal=terminal)
         except EngineError as error:
-            await _end_with(socket, streaming.failure(error.why or str(error)))
+            await _end_with(websocket, streaming.failure(error.why or str(error)))
             return
 
         async def resize(width: int, height: int) -> None:
@@ -173,7 +173,7 @@ class Endpoint:
         async def finish() -> dict[str, Any]:
             return streaming.success()
 
-        await self._carry(socket, stream, socket.query_params, terminal=terminal, resize=resize, finish=finish)
+        await self._carry(websocket, stream, websocket.query_params, terminal=terminal, resize=resize, finish=finish)
 
     async def _carry(
         self, websocket: WebSocket, stream: RawStream, query: Any, *, terminal: bool, resize: Any, finish: Any
@@ -181,7 +181,7 @@ class Endpoint:
         wanted = {streaming.STDOUT} if _flag(query, "stdout", "output") or terminal else set()
         if _flag(query, "stderr", "error") and not terminal:
             wanted.add(streaming.STDERR)
-        await streaming.bridge(socket, stream, wanted=frozenset(wanted), resize=resize, finish=finish)
+        await streaming.bridge(websocket, stream, wanted=frozenset(wanted), resize=resize, finish=finish)
 
     def _pod(self, path: dict[str, Any]) -> dict[str, Any]:
         worker = self._manager.worker(str(path["namespace"]), str(path["pod"]))
@@ -266,9 +266,9 @@ def _flag(query: Any, *names: str) -> bool:
 
 async def _deny(websocket: WebSocket, refused: RefusedError) -> None:
     response = PlainTextResponse(str(refused), refused.code)
-    await socket.send_denial_response(response)
+    await websocket.send_denial_response(response)
 
 
 async def _end_with(websocket: WebSocket, status: dict[str, Any]) -> None:
-    await socket.send_bytes(bytes([streaming.ERROR]) + json.dumps(status).encode())
-    await socket.close(1000)
+    await websocket.send_bytes(bytes([streaming.ERROR]) + json.dumps(status).encode())
+    await websocket.close(1000)
