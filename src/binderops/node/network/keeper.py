@@ -62,7 +62,8 @@ class Keeper:
         self._view.changed.set()
         while True:
             try:
-                await asyncio.wait_for(self._view.changed.wait(), RETRY_SECONDS if self._balancers.pending else None)
+                async with asyncio.timeout(RETRY_SECONDS if self._balancers.pending else None):
+                    await self._view.changed.wait()
                 await asyncio.sleep(GATHER_SECONDS)
             except TimeoutError:
                 pass

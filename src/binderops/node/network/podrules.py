@@ -24,8 +24,18 @@ from binderops.node.network.names import POD_TABLE
 from binderops.node.network.policies import PodRules, PortRange, Reach
 from binderops.node.network.services import Backend, Frontend, ServicePort
 
-NO_TABLE = f"add table ip {POD_TABLE}\ndelete table ip {POD_TABLE}\n"
-"""The script that leaves a pod without rules."""
+_EMPTY = f"add table ip {POD_TABLE}\ndelete table ip {POD_TABLE}\n"
+
+OPEN = (
+    _EMPTY
+    + f"""\
+table ip {POD_TABLE} {{
+  chain track {{ type filter hook input priority filter; policy accept; ct state established accept; }}
+}}
+"""
+)
+"""The script for a pod that nothing isolates. Its one rule makes the kernel track connections in this namespace, so
+that those which are open when the first policy comes are known as established."""
 
 _REJECT = "reject with icmp type admin-prohibited"
 _PROLOGUE = 'ct state established,related accept\n    {link} "lo" accept'
@@ -71,15 +81,15 @@ class Surroundings:
 
 
 def render(rules: PodRules, access: ServiceAccess, around: Surroundings) -> str:
-    """The script that replaces a pod's table, as one transaction; `NO_TABLE` for a pod that nothing isolates."""
+    """The script that replaces a pod's table, as one transaction; `OPEN` for a pod that nothing isolates."""
     if rules.ingress is None and rules.egress is None:
-        return NO_TABLE
+        return OPEN
     body: list[str] = []
     if rules.ingress is not None:
         body += _ingress(rules.ingress, around)
     if rules.egress is not None:
         body += _egress(rules.egress, access, around)
-    return NO_TABLE + f"table ip {POD_TABLE} {{\n" + "\n".join(body) + "\n}\n"
+    return _EMPTY + f"table ip {POD_TABLE} {{\n" + "\n".join(body) + "\n}\n"
 
 
 def _ingress(reaches: Sequence[Reach], around: Surroundings) -> list[str]:

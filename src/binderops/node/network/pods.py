@@ -20,7 +20,7 @@ from binderops.node.config import NodeConfig
 from binderops.node.network import links
 from binderops.node.network.addresses import AddressPool
 from binderops.node.network.names import PodNames, pod_names
-from binderops.node.network.podrules import NO_TABLE, ServiceAccess, Surroundings, render, service_access
+from binderops.node.network.podrules import ServiceAccess, Surroundings, render, service_access
 from binderops.node.network.policies import PolicyView, dns_peer, pod_peer
 from binderops.node.network.programs import in_namespace, nft
 from binderops.node.network.services import Frontend, ServicePort
@@ -77,7 +77,8 @@ class PodNetwork:
         60 seconds (the API does not answer: a pod must not start unguarded).
         """
         try:
-            await asyncio.wait_for(self._followed.wait(), SYNC_SECONDS)
+            async with asyncio.timeout(SYNC_SECONDS):
+                await self._followed.wait()
         except TimeoutError:
             raise NetworkError(
                 "a pod's network waits for the NetworkPolicies",
@@ -150,12 +151,11 @@ class PodNetwork:
         began = time.monotonic()
         entry = _Entry(self._reserve_names(uid), self._pool.allocate(), pod)
         entry.applied = self._script(entry)
-        script = entry.applied if entry.applied != NO_TABLE else None
         try:
             await asyncio.to_thread(
                 links.create, entry.names, entry.address, host_address=self._config.bridge_address, mtu=self._mtu
             )
-            await in_namespace(entry.names.path, lambda: _configure(entry.address, script))
+            await in_namespace(entry.names.path, lambda: _configure(entry.address, entry.applied))
             await asyncio.to_thread(links.mark_done, entry.names, uid, entry.address)
         except BaseException:
             await asyncio.to_thread(links.remove, entry.names)
