@@ -93,8 +93,9 @@ class Pod:
 
 @dataclass
 class FakeApi:
-    """The API's side of publishing: keeps patches and Events."""
+    """The API's side of publishing: keeps patches and Events, and writes statuses."""
 
+    services: dict[tuple[str, str], Object] = field(default_factory=dict)
     patches: list[tuple[str, Any]] = field(default_factory=list)
     events: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -102,7 +103,9 @@ class FakeApi:
         self, kind: Any, name: str, namespace: str | None, body: Any, *, how: Any = "merge", subresource: Any = None
     ) -> Any:
         assert subresource == "status"
-        self.patches.append((f"{namespace}/{name}", body["status"]["loadBalancer"]["ingress"]))
+        ingress = body["status"]["loadBalancer"]["ingress"]
+        self.patches.append((f"{namespace}/{name}", ingress))
+        self.services[namespace or "", name]["status"] = {"loadBalancer": {"ingress": ingress} if ingress else {}}
 
     async def event(self, obj: Mapping[str, Any], reason: str, message: str, type: Any = "Normal") -> None:
         self.events.append((obj["metadata"]["name"], reason, message))
@@ -121,6 +124,7 @@ class Node:
     def __post_init__(self) -> None:
         self.objects = {name: {} for name in ("namespaces", "pods", "services", "slices", "policies")}
         self.view = ClusterView(**self.objects)  # type: ignore[arg-type]
+        self.api.services = self.objects["services"]
         self.network = PodNetwork(self.config)
         self.balancers = LoadBalancers(self.config, self.api, self.api)
         self.keeper = Keeper(self.config, self.view, self.network, self.balancers)
@@ -178,7 +182,9 @@ class Node:
             entries[0]["nodePort"] = node_port
         created = spec.pop("created", "2026-01-01T00:00:00Z")
         meta: Object = {"name": name, "namespace": namespace, "uid": name, "creationTimestamp": created}
-        self.put("services", {"metadata": meta, "spec": {"clusterIP": address, "ports": entries, **spec}, "status": {}})
+        status = known["status"] if known else {}
+        body = {"clusterIP": address, "ports": entries, **spec}
+        self.put("services", {"metadata": meta, "spec": body, "status": status})
         labels = {"kubernetes.io/service-name": name}
         self.put(
             "slices",
