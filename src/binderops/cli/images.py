@@ -12,6 +12,7 @@ from binderops.images.building import build_images
 from binderops.images.lockfile import read_lock
 from binderops.images.machine import MachineSettings, detect_package_settings
 from binderops.images.progress import ImageProgress
+from binderops.target.egress import private_openings
 
 # Steps differ in length by image; these shares of a cold build were measured, and only the bar depends on them.
 _SHARES = {"debian": 0.3, "base": 0.05, "platform": 0.3, "notebook": 0.2, "build": 0.15}
@@ -59,7 +60,15 @@ def machine_facts(state: Path) -> dict[str, Any]:
             "npm": settings.npm_registry,
             "debian": settings.debian_mirror,
         },
-        "packageIndexEgress": [],
+        "packageIndexEgress": private_openings(
+            [
+                settings.pip_index or "https://pypi.org/simple",
+                "" if settings.pip_index else "https://files.pythonhosted.org",
+                settings.debian_mirror or "http://deb.debian.org/debian",
+                settings.http_proxy,
+                settings.https_proxy,
+            ]
+        ),
         "proxies": {"http": settings.http_proxy, "https": settings.https_proxy, "none": settings.no_proxy},
         "buildBaseStore": str(state / "images" / "build-base" / "storage"),
     }

@@ -1,0 +1,115 @@
+"""A whole deployment for the journeys: this repository's own, on other ports and in a state folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STATE, RUN = Path("/var/lib/binderops-e2e"), Path("/run/binderops-e2e")
+NAME, DOMAIN, PORT, API_PORT = "e2e", "e2e.localhost", 18080, 16443
+UP_DEADLINE = 1500  # seconds; the images are built from nothing on a new machine
+
+PROJECT = f"""\
+chart: mybinder
+images: {{platform: [global.images.platform], build: [global.images.build], notebook: [global.images.notebook]}}
+environments:
+  {NAME}:
+    target: {{node: {{name: {NAME}, apiPort: {API_PORT}}}}}
+    layers: [config/local.yaml, config/e2e.yaml]
+"""
+
+LAYER = f"""\
+global:
+  domain: {DOMAIN}
+  publicPort: {PORT}
+redirector:
+  enabled: true
+  redirects:
+    - {{type: host, host: {{from: old, to: {DOMAIN}:{PORT}}}, scheme: http}}
+    - {{type: url, host: {{from: docs, to: example.org/somewhere}}, permanent: true, scheme: https}}
+"""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A running deployment and the commands that act on it."""
+
+    root: Path
+
+    @property
+    def url(self) -> str:
+        """The binder's public address."""
+        return f"http://{DOMAIN}:{PORT}/"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The node's admin kubeconfig."""
+        return STATE / "nodes" / NAME / "kubeconfig"
+
+    def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Runs `binderops ARGUMENTS` in the repository; the output is kept for the assertion's message."""
+        return subprocess.run(
+            [str(Path(sys.executable).parent / "binderops"), *arguments, "--directory", str(self.root)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *arguments: str, timeout: float = 300) -> Any:
+        """Runs a command that must succeed and returns its JSON."""
+        done = self.run(*arguments, "--output", "json", timeout=timeout)
+        assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The caller's environment, pointed at the test's folders."""
+        return {**os.environ, "BINDEROPS_STATE": str(STATE), "BINDEROPS_RUN": str(RUN), "COLUMNS": "120"}
+
+
+def make_repository(folder: Path) -> Path:
+    """A copy of the deployment's files, with an environment of the test's own."""
+    for part in ("mybinder", "charts", "config", "examples"):
+        shutil.copytree(ROOT / part, folder / part)
+    (folder / "binderops.yaml").write_text(PROJECT)
+    (folder / "config/e2e.yaml").write_text(LAYER)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The deployment, up and proven once for all journeys; removed at the end."""
+    if os.geteuid() != 0:
+        pytest.fail("these tests need root: sudo make e2e")
+    found = Deployed(make_repository(tmp_path_factory.mktemp("repository")))
+    try:
+        up = found.run("up", NAME, timeout=UP_DEADLINE)
+        assert up.returncode == 0, f"up failed\n{up.stdout}\n{up.stderr}\n{_node_log()}"
+        yield found
+    finally:
+        _remove(found)
+
+
+def _remove(found: Deployed) -> None:
+    if os.environ.get("BINDEROPS_E2E_KEEP"):
+        found.run("down", NAME)
+        return
+    done = found.run("purge", NAME)
+    assert done.returncode == 0, done.stderr
+
+
+def _node_log() -> str:
+    log = STATE / "nodes" / NAME / "logs" / "node.log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-60:]) if log.exists() else "no node log"
