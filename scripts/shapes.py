@@ -1,10 +1,10 @@
 """values.schema.json from values.shape.yaml: the keys of a chart, one line each, as a strict JSON schema.
 
 A shape is a map of keys. A value is a map again (a strict object: unknown keys are refused), a list (one of these
-values), or a text: `TYPE`, `TYPE?` (may be null) or `TYPE; what the key means or why it has no effect`. Types are below;
-in capitals, they are shapes of their own, under `shapes` in the same file. `$schema` holds JSON schema as it is.
+values), or a text: `TYPE`, `TYPE?` (may be null) or `TYPE; what the key means or why it has no effect`. Types are
+below; in capitals, they are shapes of their own, under `shapes` in the same file. `$schema` holds JSON schema as it is.
 
-Keys that the chart refuses by name (refused.yaml) are admitted here, so that the refusal, which says what to do, speaks.
+Keys that the chart refuses by name (refused.yaml) are admitted here: the refusal, which says what to do, speaks.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.charts.conftest import RELEASE, Rendered
 
 R = RELEASE
@@ -25,8 +24,8 @@ def nginx(component: str) -> dict[str, str]:
 
 BINDER = {"app": "binder", "component": "binder", "release": R}
 
-# kind, name → selector (of a workload or Service), Service ports as {name or "": (port, targetPort)}, keys of a Secret or
-# ConfigMap (all of them must be there), type of a Secret.
+# kind, name → selector (of a workload, Service or policy), Service ports as {name or "": (port, targetPort)}, keys of a
+# Secret or ConfigMap (all of them must be there), type of a Secret.
 TABLE: dict[tuple[str, str], dict[str, Any]] = {
     # charts.md 1.1: the jupyterhub chart
     ("Deployment", "hub"): {"selector": jh("hub")},
@@ -157,7 +156,7 @@ def test_exactly_these_objects(local: Rendered) -> None:
     assert set(local) == set(TABLE)
 
 
-@pytest.mark.parametrize("key", TABLE, ids=lambda key: "/".join(key))
+@pytest.mark.parametrize("key", TABLE, ids="/".join)
 def test_what_cannot_change(local: Rendered, key: tuple[str, str]) -> None:
     obj, expected = local[key], TABLE[key]
     if "selector" in expected:

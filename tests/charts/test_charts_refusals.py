@@ -8,7 +8,6 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-
 from tests.charts.conftest import ROOT, at, merge
 
 # Where each chart's values stand below the meta chart's.
@@ -74,7 +73,7 @@ def test_what_asks_for_nothing_passes(render: Any, path: str, entry: dict[str, s
 )
 def test_unknown_key(render: Any, path: str) -> None:
     with pytest.raises(
-        helm_python.HelmValuesError, match=rf"additional properties '{path.split('.')[-1]}' not allowed"
+        helm_python.HelmValuesError, match=rf"additional properties '{path.rpartition('.')[2]}' not allowed"
     ):
         render(at(path, "x"))
 

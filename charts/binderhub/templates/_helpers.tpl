@@ -36,12 +36,14 @@ imagePullSecrets:
 {{- end -}}
 {{- else -}}
 {{- range $name, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
 - name: {{ $name | quote }}
   {{- if kindIs "map" $value }}
   {{- omit $value "name" | toYaml | nindent 2 }}
   {{- else }}
   value: {{ $value | toString | quote }}
   {{- end }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -82,6 +84,16 @@ http://{{ index . 1 }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/
 {{- $_ := set $binder "hub_url_local" (printf "http://%sproxy-public%s" (include "binderhub.hubPrefix" .) (.Values.jupyterhub.hub.baseUrl | default "/")) -}}
 {{- end -}}
 {{- $_ := set $config "BinderHub" $binder -}}
+{{- /* A null in an environment's file takes an entry of a trait's map away; Helm leaves it standing below a subchart. */ -}}
+{{- range $class, $traits := $config -}}
+{{- range $trait, $value := $traits -}}
+{{- if kindIs "map" $value -}}
+{{- range $key := keys $value -}}
+{{- if kindIs "invalid" (get $value $key) }}{{ $_ := unset $value $key }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml $config -}}
 {{- end }}
 

@@ -29,7 +29,9 @@ def env_list(values):
     if isinstance(values, list):
         return {entry["name"]: entry for entry in values}
     return {
-        name: {"name": name, **value} if isinstance(value, dict) else value for name, value in (values or {}).items()
+        name: {"name": name, **value} if isinstance(value, dict) else value
+        for name, value in (values or {}).items()
+        if value is not None
     }
 
 
@@ -244,13 +246,16 @@ if get_config("cull.enabled", False):
     )
 
 for name, service in (get_config("hub.services") or {}).items():
+    if service is None:  # an entry that an environment takes away
+        continue
     entry = {"name": name, **service}
     entry.pop("apiToken", None)
     entry["api_token"] = get_secret_value(f"hub.services.{name}.apiToken")
     c.JupyterHub.services.append(entry)
 
 for name, role in (get_config("hub.loadRoles") or {}).items():
-    c.JupyterHub.load_roles.append({"name": name, **role})
+    if role is not None:
+        c.JupyterHub.load_roles.append({"name": name, **role})
 
 if get_config("debug.enabled", False):
     c.JupyterHub.log_level = "DEBUG"

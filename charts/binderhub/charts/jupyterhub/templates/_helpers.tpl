@@ -29,12 +29,14 @@ imagePullSecrets:
 {{- end -}}
 {{- else -}}
 {{- range $name, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
 - name: {{ $name | quote }}
   {{- if kindIs "map" $value }}
   {{- omit $value "name" | toYaml | nindent 2 }}
   {{- else }}
   value: {{ $value | toString | quote }}
   {{- end }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 {{- end }}
