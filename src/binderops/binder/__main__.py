@@ -49,6 +49,7 @@ async def serve(settings: Settings, port: int, kubeconfig: Path | None = None) -
             host="0.0.0.0",  # a pod's own address; the Service and policies decide who reaches it
             port=port,
             log_config=None,
+            lifespan="off",
             access_log=False,
             # Our own rules say whom to believe (web/visitors).
             proxy_headers=False,

@@ -60,11 +60,8 @@ class Binder:
 
 
 @asynccontextmanager
-async def open_binder(settings: Settings, kube: Client, *, plain_registry: bool = True) -> AsyncIterator[Binder]:
-    """A running binder; at the end its watches are stopped, and build pods run on.
-
-    `plain_registry`: the chart's registry speaks plain http inside the cluster.
-    """
+async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]:
+    """A running binder; at the end its watches are stopped, and build pods run on."""
     metrics = Metrics()
     signer = _signer(settings)
     credentials = BuildCredentials(signer) if signer else None
@@ -72,7 +69,7 @@ async def open_binder(settings: Settings, kube: Client, *, plain_registry: bool 
     builds = Builds(settings, pods, credentials, metrics)
     hub_token = settings.place.hub_api_token or settings.binder.hub_api_token
     hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
-    registry = Registry(settings.registry_host, _authorizer(settings, signer), insecure=plain_registry)
+    registry = _registry(settings, signer)
     http = httpx.AsyncClient(timeout=httpx.Timeout(20.0, connect=5.0))
     providers, missing = make_providers(settings.binder.repo_providers, settings.providers, http, registry)
     local = make_provider("LocalRepoProvider", settings.providers, http, registry)
@@ -87,7 +84,7 @@ async def open_binder(settings: Settings, kube: Client, *, plain_registry: bool 
             settings=settings,
             providers=providers,
             local=local,
-            local_token=_text(settings, "local", "token"),
+            local_token=_text(settings, "binder-local", "token"),
             registry=registry,
             signer=signer,
             pull_password=_pull_password(settings),
@@ -115,6 +112,8 @@ async def open_binder(settings: Settings, kube: Client, *, plain_registry: bool 
 
 
 def _signer(settings: Settings) -> TokenSigner | None:
+    if settings.registry.is_own:
+        return None
     folder = settings.secret("registry-token")
     if not folder.is_dir():
         log.error("no key for registry tokens is mounted: nothing can be built", where=str(folder))
@@ -122,17 +121,27 @@ def _signer(settings: Settings) -> TokenSigner | None:
     return TokenSigner.load(folder)
 
 
-def _authorizer(settings: Settings, signer: TokenSigner | None) -> Authorizer:
-    return Minting(signer) if signer else _pull_password(settings) or ANONYMOUS
+def _registry(settings: Settings, signer: TokenSigner | None) -> Registry:
+    if settings.registry.is_own:
+        log.error("the operator's own registry is only read: builds cannot be given a password for it yet")
+        logins = _logins(settings, "docker", "config.json")
+        return Registry(settings.registry_host, logins.get(settings.registry_host, ANONYMOUS))
+    # The chart's registry speaks plain http, inside the cluster alone.
+    authorizer: Authorizer = Minting(signer) if signer else _pull_password(settings) or ANONYMOUS
+    return Registry(settings.registry_host, authorizer, insecure=True)
 
 
 def _pull_password(settings: Settings) -> Password | None:
-    text = _text(settings, "registry-pull", ".dockerconfigjson")
+    return next(iter(_logins(settings, "registry-pull", ".dockerconfigjson").values()), None)
+
+
+def _logins(settings: Settings, folder: str, name: str) -> dict[str, Password]:
+    text = _text(settings, folder, name)
     try:
-        return next(iter(parse_docker_config(text).values()), None) if text else None
+        return parse_docker_config(text) if text else {}
     except RegistryError as error:
-        log.error("the pull Secret cannot be read", error=str(error))
-        return None
+        log.error("a registry's password cannot be read", where=f"{folder}/{name}", error=str(error))
+        return {}
 
 
 def _text(settings: Settings, folder: str, name: str) -> str:

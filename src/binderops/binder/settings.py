@@ -74,6 +74,24 @@ class Global(BaseModel):
         return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
 
 
+class RegistrySettings(BaseModel):
+    """`registry` of the chart: the one it runs (`name`), or the operator's own (`url`)."""
+
+    enabled: bool = True
+    name: str = ""
+    url: str | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the operator's, not the chart's: its password is not ours to give away."""
+        return bool(self.url)
+
+    @property
+    def host(self) -> str:
+        """Host and port, "" where none is set."""
+        return urlsplit(self.url).netloc or self.url if self.url else self.name
+
+
 @dataclass(frozen=True)
 class Place:
     """Where this binder runs: what its pod is told by the environment, and the folders that are mounted."""
@@ -107,6 +125,7 @@ class Settings:
 
     place: Place
     common: Global
+    registry: RegistrySettings
     binder: traits.BinderHub
     build: traits.BuildExecutor
     build_pod: traits.KubernetesBuildExecutor
@@ -121,7 +140,9 @@ class Settings:
     def registry_host(self) -> str:
         """The registry that images are kept in: the one that `image_prefix` names, else the chart's."""
         first = self.binder.image_prefix.partition("/")[0]
-        return first if "." in first or ":" in first else f"registry.{self.place.namespace}.svc:5000"
+        if "." in first or ":" in first:
+            return first
+        return self.registry.host or f"registry.{self.place.namespace}.svc:5000"
 
     @property
     def build_image(self) -> str:
@@ -182,6 +203,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
     findings = [*_move_aliases(sections), *_unknown(sections)]
     try:
         common = Global.model_validate(values.get("global") or {})
+        registry = RegistrySettings.model_validate(values.get("registry") or {})
         models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
         providers = {name: _provider(name, sections) for name in traits.PROVIDERS}
     except ValidationError as error:
@@ -192,6 +214,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
     return Settings(
         place=place,
         common=common,
+        registry=registry,
         binder=_as(models["BinderHub"], traits.BinderHub),
         build=_as(models["BuildExecutor"], traits.BuildExecutor),
         build_pod=_as(models["KubernetesBuildExecutor"], traits.KubernetesBuildExecutor),

@@ -25,6 +25,7 @@ from binderops.oci.tokens import Scope
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound for what registries must accept
 _CHUNK = 1 << 20
+_SLOWEST = 10e6  # bytes a second: slower than any disk that holds a registry
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.25
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -103,8 +104,10 @@ class Registry:
         return answer.status_code == 200
 
     async def get_blob(self, repository: str, digest: str, *, limit: int = _LONGEST_MANIFEST) -> bytes:
-        """A small blob (a configuration), at most `limit` bytes, checked against its digest."""
-        answer = await self._ask("GET", f"{repository}/blobs/{digest}", Scope.pull(repository), limit=limit)
+        """A blob that fits into memory, at most `limit` bytes, checked against its digest."""
+        path = f"{repository}/blobs/{digest}"
+        deadline = self._deadline + limit / _SLOWEST
+        answer = await self._ask("GET", path, Scope.pull(repository), limit=limit, deadline=deadline)
         self._expect(answer, 200)
         if digest_of(answer.content) != digest:
             raise self._error("a blob does not match its digest", digest)
@@ -123,8 +126,7 @@ class Registry:
             Scope.push(repository),
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             content=source,
-            # Ten megabytes a second is slower than any disk that holds a registry.
-            deadline=self._deadline + descriptor.size / 10e6,
+            deadline=self._deadline + descriptor.size / _SLOWEST,
         )
         self._expect(answer, 201)
         return descriptor
@@ -242,14 +244,16 @@ class Registry:
         request = self._client.build_request(method, url, headers=headers, content=content() if content else None)
         answer = await self._client.send(request, stream=True, follow_redirects=method == "GET")
         try:
-            body = b""
+            body = bytearray()
             async for piece in answer.aiter_bytes(_CHUNK):
                 body += piece
                 if len(body) > limit:
                     raise self._error("the registry's answer is too large", f"more than {limit} bytes: {method} {url}")
         finally:
             await answer.aclose()
-        return httpx.Response(answer.status_code, headers=_unencoded(answer.headers), content=body, request=request)
+        return httpx.Response(
+            answer.status_code, headers=_unencoded(answer.headers), content=bytes(body), request=request
+        )
 
     def _expect(self, answer: httpx.Response, status: int) -> None:
         if answer.status_code != status:

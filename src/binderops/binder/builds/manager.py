@@ -62,6 +62,10 @@ class Builds:
             task.add_done_callback(self._tasks.discard)
         return running
 
+    def watchers_of(self, repo_url: str) -> int:
+        """How many watch builds of a repository."""
+        return sum(each.watchers for each in self._running.values() if each.request.repo_url == repo_url)
+
     async def clean_up(self) -> None:
         """Until cancelled: remove build pods that ended and that nobody watches, or that are older than `max_age`."""
         while True:

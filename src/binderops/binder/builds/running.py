@@ -60,6 +60,11 @@ class RunningBuild:
             queue.put_nowait(None)
 
     @property
+    def watchers(self) -> int:
+        """How many watch it now."""
+        return len(self._watchers)
+
+    @property
     def is_over(self) -> bool:
         """Whether the outcome is known."""
         return self._outcome.done()

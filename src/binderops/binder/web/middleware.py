@@ -76,7 +76,7 @@ class Everywhere:
         write(
             "request",
             method=request.method,
-            path=request.url.path[:500],
+            path=request.scope["raw_path"].decode("ascii", errors="replace")[:500],
             query=scrub(request.url.query)[:500],
             status=status,
             address=client_address(request),
