@@ -38,7 +38,7 @@ class EventRecorder:
             if not await self._count_up(key):
                 await self._create(obj, key)
         except KubernetesError as error:
-            log.info("an Event was lost", reason=reason, object=name_of(obj), error=str(error))
+            log.debug("an Event was lost", reason=reason, object=name_of(obj), error=str(error))
 
     async def _count_up(self, key: tuple[str, ...]) -> bool:
         seen = self._seen.pop(key, None)

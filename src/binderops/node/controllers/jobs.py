@@ -22,7 +22,7 @@ from binderops.kube.objects import (
 )
 from binderops.kube.selectors import LabelSelector, from_labels
 from binderops.node.controllers import jobplan
-from binderops.node.controllers.machinery import Context, Controller, selector_of
+from binderops.node.controllers.machinery import Context, Controller, is_namespace_ending, selector_of
 from binderops.node.controllers.workloads import claim, earliest, in_namespace, pod_from_template
 
 
@@ -84,6 +84,8 @@ class JobController(Controller):
         try:
             pod = await self.context.create(pod_from_template(job, spec_of(job).get("template") or {}, labels=labels))
         except KubernetesError as error:
+            if is_namespace_ending(error):
+                return
             await self.recorder.event(job, "FailedCreate", f"Error creating: {error.what}", "Warning")
             raise
         await self.recorder.event(job, "SuccessfulCreate", f"Created pod: {name_of(pod)}")

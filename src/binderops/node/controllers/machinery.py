@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 import structlog
 
-from binderops.errors import ConflictError, KubernetesError, NotFoundError
+from binderops.errors import ConflictError, ForbiddenError, KubernetesError, NotFoundError
 from binderops.kube.client import Client, PatchHow, Propagation
 from binderops.kube.events import EventRecorder
 from binderops.kube.informer import EventType, Index, Informer
@@ -283,9 +283,11 @@ class Controller:
                 self.queue.forget(key)
                 if seconds is not None:
                     self.queue.add_after(key, seconds)
-            except ConflictError:
-                self.queue.retry(key)  # somebody else wrote meanwhile: usual, and settled by looking again
+            except (ConflictError, NotFoundError):
+                self.queue.retry(key)  # somebody else wrote or deleted meanwhile: usual, and settled by looking again
             except KubernetesError as error:
+                if is_namespace_ending(error):
+                    continue  # what could not be made is not wanted any more
                 delay = self.queue.retry(key)
                 log.warning(
                     "sync failed", controller=self.name, key=key, error=str(error), retry_seconds=round(delay, 2)
@@ -295,6 +297,12 @@ class Controller:
                 log.exception("sync failed", controller=self.name, key=key, retry_seconds=round(delay, 2))
             finally:
                 self.queue.done(key)
+
+
+def is_namespace_ending(error: KubernetesError) -> bool:
+    """Whether something was refused because its namespace is being deleted."""
+    causes = (error.status.get("details") or {}).get("causes") or ()  # type: ignore[attr-defined]
+    return isinstance(error, ForbiddenError) and any(c.get("reason") == "NamespaceTerminating" for c in causes)
 
 
 def selector_of(owner: Mapping[str, Any]) -> LabelSelector:

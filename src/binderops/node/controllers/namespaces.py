@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from binderops.errors import AlreadyExistsError, ForbiddenError, NotFoundError
+from binderops.errors import AlreadyExistsError, NotFoundError
 from binderops.kube.kinds import CONFIG_MAP, NAMESPACE, POD, SERVICE_ACCOUNT, Object
 from binderops.kube.objects import Key, conditions_of, is_deleting, namespace_of, set_condition, spec_of, uid_of
 from binderops.node.controllers.machinery import Context, Controller
@@ -50,9 +50,6 @@ class NamespaceContentController(Controller):
             await self.context.create(obj)
         except AlreadyExistsError:
             return
-        except ForbiddenError as error:
-            if "terminating" not in error.what:  # the namespace is on its way out, which our copy does not know yet
-                raise
 
 
 class Resource(NamedTuple):

@@ -22,7 +22,7 @@ from binderops.kube.objects import (
     status_of,
 )
 from binderops.kube.selectors import from_labels
-from binderops.node.controllers.machinery import Context, Controller, selector_of
+from binderops.node.controllers.machinery import Context, Controller, is_namespace_ending, selector_of
 from binderops.node.controllers.workloads import (
     claim,
     created,
@@ -90,6 +90,8 @@ class ReplicaSetController(Controller):
         try:
             pod = await self.context.create(pod_from_template(replica_set, spec_of(replica_set).get("template") or {}))
         except KubernetesError as error:
+            if is_namespace_ending(error):
+                return
             await self.recorder.event(replica_set, "FailedCreate", f"Error creating: {error.what}", "Warning")
             raise
         await self.recorder.event(replica_set, "SuccessfulCreate", f"Created pod: {name_of(pod)}")
