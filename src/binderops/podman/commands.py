@@ -8,20 +8,18 @@ from collections.abc import Mapping, Sequence
 from binderops.errors import EngineError
 
 
-async def run(
-    arguments: Sequence[str], *, timeout: float = 30.0, environment: Mapping[str, str] | None = None, stdin: bytes = b""
-) -> str:
+async def run(arguments: Sequence[str], *, timeout: float = 30.0, environment: Mapping[str, str] | None = None) -> str:
     """The standard output of `arguments`; EngineError with its standard error if it fails or takes over `timeout` s."""
     process = await asyncio.create_subprocess_exec(
         *arguments,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=dict(environment) if environment is not None else None,
     )
     try:
         async with asyncio.timeout(timeout):
-            output, errors = await process.communicate(stdin)
+            output, errors = await process.communicate()
     except TimeoutError:
         raise EngineError(f"{arguments[0]} did not end within {timeout:g} s", where=" ".join(arguments)) from None
     finally:

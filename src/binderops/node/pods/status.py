@@ -172,7 +172,7 @@ def _reason(record: Record) -> str:
     if record.oom_killed:
         return "OOMKilled"
     if record.error:
-        return "StartError"
+        return "StartError" if record.exit_code == 128 else "ContainerStatusUnknown"
     return "Completed" if record.exit_code == 0 else "Error"
 
 
