@@ -120,10 +120,13 @@ async def test_many_at_once_get_addresses_of_their_own(node: Any) -> None:
 
 
 @pytest.mark.root
-async def test_a_pod_cannot_send_from_another_address(node: Any) -> None:
+@pytest.mark.parametrize("kernel_checks", ["0", "1"])
+async def test_a_pod_cannot_send_from_another_address(node: Any, kernel_checks: str) -> None:
+    await node.sync()
     one = await node.pod("one", listen=(8000,))
     two = await node.pod("two")
     three = await node.pod("three")
+    Path("/proc/sys/net/ipv4/conf", pod_names(node.config.name, two.uid).veth, "rp_filter").write_text(kernel_checks)
     run("ip", "-n", two.attachment.namespace.name, "address", "add", f"{three.address}/32", "dev", "eth0")
     send = (
         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "

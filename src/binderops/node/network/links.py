@@ -51,7 +51,7 @@ def create(names: PodNames, address: str, *, host_address: str, mtu: int) -> Non
         {
             f"net/ipv6/conf/{names.veth}/disable_ipv6": "1",
             f"net/ipv4/conf/{names.veth}/forwarding": "1",
-            # Strict: a pod sends from its own address only.
+            # Strict: a pod sends from its own address only. (Where `all` is loose, the node's table sees to it.)
             f"net/ipv4/conf/{names.veth}/rp_filter": "1",
         }
     )

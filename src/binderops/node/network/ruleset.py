@@ -22,6 +22,10 @@ table ip {table} {{
     ip daddr . meta l4proto . th dport vmap @services
     ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto . th dport vmap @nodeports
   }}
+  chain genuine {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname "{veth}*" fib saddr . iif oif missing drop comment "not the pod's own address"
+  }}
   chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; jump translate; }}
   chain output {{ type nat hook output priority -100; policy accept; jump translate; }}
   chain postrouting {{
