@@ -60,9 +60,7 @@ class Story:
         if self.live:
             new["metadata"] = {**self.live["metadata"], **new["metadata"]}
         self._store(
-            track_update(
-                self.live, new, manager=manager, subresource=subresource, schema=self.schema, now=self.clock
-            )
+            track_update(self.live, new, manager=manager, subresource=subresource, schema=self.schema, now=self.clock)
         )
 
     def _store(self, obj: dict[str, Any]) -> None:

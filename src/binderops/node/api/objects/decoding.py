@@ -57,7 +57,7 @@ def decode_value(body: bytes, content_type: str = JSON) -> Decoded:
             f"the body of the request was in an unknown format - accepted media types include: "
             f"{JSON}, {YAML}, {PROTOBUF}"
         )
-    _check_size(value)
+    check_size(value)
     return Decoded(value, tuple(_duplicates(value)))
 
 
@@ -123,7 +123,7 @@ def _read_yaml(body: bytes) -> Any:
         raise bad_request(f"error decoding YAML: {error}") from error
 
 
-def _check_size(value: Any) -> None:
+def check_size(value: Any) -> None:
     """Refuse what nests too deep or unfolds to too much, before anything walks it recursively."""
     count, level = 0, [value]
     for _ in range(MAX_DEPTH):

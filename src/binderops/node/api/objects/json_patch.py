@@ -26,7 +26,7 @@ def json_patch(live: Object, operations: Any) -> Object:
         message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise too_large(message)
     for operation in operations:
-        if not isinstance(operation, dict) or operation.get("op") not in _OPERATIONS:
+        if not isinstance(operation, dict) or str(operation.get("op")) not in _OPERATIONS:
             raise bad_request(f"not an operation of a JSON patch: {json.dumps(operation)[:200]}")
     _check_copies(live, operations)
     try:

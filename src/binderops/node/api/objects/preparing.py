@@ -93,7 +93,7 @@ def prepare_for_update(old: Object, new: Object, *, schema: Schema, subresource:
         result.pop("status", None)
         if "status" in old:
             result["status"] = old["status"]
-    result["metadata"] = _metadata(old, new, kind, subresource)
+    result["metadata"] = kept_metadata(old, new, subresource=subresource)
     if kind == "Service" and not subresource:
         result["spec"] = with_allocated(result.get("spec") or {}, old.get("spec") or {})
     if kind in WITH_GENERATION and subresource != "status" and _wants_other(old, result, kind):
@@ -101,7 +101,9 @@ def prepare_for_update(old: Object, new: Object, *, schema: Schema, subresource:
     return result
 
 
-def _metadata(old: Object, new: Object, kind: str, subresource: str) -> Object:
+def kept_metadata(old: Object, new: Object, *, subresource: str = "") -> Object:
+    """The new metadata, with what only the server sets taken from the old one."""
+    kind = str(new.get("kind", ""))
     before, metadata = old.get("metadata") or {}, dict(new.get("metadata") or {})
     kept: tuple[str, ...] = (*_SERVERS_OWN, "name", "generateName")
     if subresource == "status":

@@ -50,7 +50,7 @@ def _message(data: bytes, name: str, depth: int) -> Object:
         if field is None:
             continue
         if field.form == "map":
-            result.setdefault(field.name, {}).update([_entry(value, field, depth)])
+            result.setdefault(field.name, {}).update([_entry(_bytes(wire, value), field, depth)])
             continue
         decoded = _value(field, wire, value, depth)
         if decoded is None:
@@ -73,13 +73,11 @@ def _value(field: Field, wire: int, value: Any, depth: int) -> Any:
         case "bytes":
             return base64.b64encode(_bytes(wire, value)).decode()
         case "bool":
-            return bool(value)
+            return bool(_number(wire, value))
         case "int":
             if wire == _BYTES and field.repeated:
                 return _Packed(_signed(each) for each in _varints(value))
-            return _signed(value)
-        case "double":
-            return struct.unpack("<d", struct.pack("<Q", value))[0]
+            return _signed(_number(wire, value))
         case "Time":
             return _time(_bytes(wire, value), "%Y-%m-%dT%H:%M:%S")
         case "MicroTime":
@@ -96,7 +94,7 @@ def _value(field: Field, wire: int, value: Any, depth: int) -> Any:
     return _message(_bytes(wire, value), field.form, depth + 1)
 
 
-def _entry(value: Any, field: Field, depth: int) -> tuple[str, Any]:
+def _entry(value: bytes, field: Field, depth: int) -> tuple[str, Any]:
     key, content = "", None
     for number, wire, part in _wire(value):
         if number == 1:
@@ -118,6 +116,12 @@ def _bytes(wire: int, value: Any) -> bytes:
     return value
 
 
+def _number(wire: int, value: Any) -> int:
+    if wire != _VARINT:
+        raise ValueError("a field has another wire type than its message says")
+    return int(value)
+
+
 def _raw_json(data: bytes) -> Any:
     for number, _, value in _wire(data):
         if number == 1 and isinstance(value, bytes) and value:
@@ -127,11 +131,11 @@ def _raw_json(data: bytes) -> Any:
 
 def _time(data: bytes, form: str) -> str | None:
     seconds = nanos = 0
-    for number, _, value in _wire(data):
+    for number, wire, value in _wire(data):
         if number == 1:
-            seconds = _signed(value)
+            seconds = _signed(_number(wire, value))
         elif number == 2:
-            nanos = _signed(value)
+            nanos = _signed(_number(wire, value))
     if not seconds and not nanos:
         return None
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=max(0, nanos) // 1000 % 1_000_000)

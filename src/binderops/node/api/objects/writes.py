@@ -9,11 +9,11 @@ from datetime import datetime
 
 from binderops.kube.schemas import Schema
 from binderops.node.api.objects.apply import apply_patch, kept_times, track_update
-from binderops.node.api.objects.decoding import APPLY, decode_body, decode_value
+from binderops.node.api.objects.decoding import APPLY, check_size, decode_body, decode_value
 from binderops.node.api.objects.defaults import apply_defaults
 from binderops.node.api.objects.json_patch import json_patch
 from binderops.node.api.objects.merge import json_merge
-from binderops.node.api.objects.preparing import prepare_for_create, prepare_for_update
+from binderops.node.api.objects.preparing import kept_metadata, prepare_for_create, prepare_for_update
 from binderops.node.api.objects.status import Object, bad_request, unsupported_media_type
 from binderops.node.api.objects.strategic import strategic_merge
 from binderops.node.api.objects.strict import check_fields
@@ -73,6 +73,7 @@ def prepare_patch(
         )
     decoded = decode_value(body, media)
     patched = _patched(live, decoded.object, media, schema)
+    check_size(patched)  # many small operations can nest as deep as one large body
     warnings = check_fields(
         patched, schema, mode=field_validation or "Warn", duplicates=decoded.duplicates, patched=True
     )
@@ -117,6 +118,7 @@ def _applied(
 def _tracked(
     live: Object, complete: Object, *, schema: Schema, manager: str, now: datetime, subresource: str
 ) -> Object:
+    complete = {**complete, "metadata": kept_metadata(live, complete)}
     tracked = track_update(live, complete, manager=manager, subresource=subresource, schema=schema, now=now)
     return kept_times(live, prepare_for_update(live, tracked, schema=schema, subresource=subresource))
 

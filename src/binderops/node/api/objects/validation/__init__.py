@@ -58,10 +58,10 @@ def validate(new: Object, old: Object | None = None, *, schema: Schema, subresou
         causes += names.new_finalizers(new, old)
     if subresource:
         return causes
-    causes += by_schema(new, schema)
     check = _CHECKS.get(str(new.get("kind")))
     if check is not None:
         causes += check(new, old)
+    causes += by_schema(new, schema)
     return _once(causes)
 
 
