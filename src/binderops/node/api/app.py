@@ -124,6 +124,7 @@ class Application:
         if info.target is None:
             return self._answer_path(info, request)
         handler = self._handler(info.verb, info.target)
+        request.query.check()
         return await handler(self._api, Call(request, user, info.target, verb=info.verb))
 
     def _admitted(self, request: Request) -> tuple[RequestInfo, User]:

@@ -55,13 +55,17 @@ class Query:
             raise bad_request(f"invalid value {text!r} for parameter {key}")
         return int(text)
 
+    def check(self) -> None:
+        """Refuse (400) what no request may say, before anything is done."""
+        if any(value != "All" for value in self.all("dryRun")):
+            raise bad_request('Invalid value: dryRun: Unsupported value: supported values: "All"')
+        for key in ("limit", "timeoutSeconds"):
+            self.number(key)
+
     @property
     def dry_run(self) -> bool:
-        """Whether nothing is to be stored. 400 for a value other than All."""
-        values = self.all("dryRun")
-        if any(value != "All" for value in values):
-            raise bad_request(f'Invalid value: {values!r}: dryRun: Unsupported value: supported values: "All"')
-        return bool(values)
+        """Whether nothing is to be stored."""
+        return bool(self.all("dryRun"))
 
     def raw(self) -> Mapping[str, list[str]]:
         """Every parameter as it came."""

@@ -78,7 +78,7 @@ class _Server(uvicorn.Server):
 class _Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol that tells the application who the TLS peer is, and gives nobody endless headers."""
 
-    _in_headers = True
+    _in_headers = False
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -101,10 +101,6 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_headers, self._header_bytes = True, 0
 
 
 def _settings(app: Application, config: NodeConfig) -> uvicorn.Config:

