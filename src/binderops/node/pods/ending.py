@@ -44,7 +44,7 @@ async def stop_container(kit: Kit, pod: Object, view: View, *, address: str, gra
         outcome = await kit.actions.perform(hook, view.spec, engine_id=record.id, address=address, timeout=grace)
         if not outcome.ok:
             await kit.recorder.event(pod, "FailedPreStopHook", f"PreStopHook failed: {outcome.message}", "Warning")
-    left = max(deadline - loop.time(), SHORTEST_GRACE_SECONDS if grace > 0 else 0.0)
+    left = max(deadline - loop.time(), SHORTEST_GRACE_SECONDS if hook and grace > 0 else 0.0)
     if left > 0 and await _signal(kit, record, await _stop_signal(kit, record)):
         await ended(record.pid, timeout=left)
     if not await ended(record.pid, timeout=0):
