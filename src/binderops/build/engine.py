@@ -30,7 +30,13 @@ from binderops.oci.references import Reference
 
 _INSPECT_SECONDS = 60
 _TAIL_LINES = 15
-_STEP = re.compile(r"STEP \d+/\d+: ")
+_SMALL_LAYER_BYTES = 1_000_000
+_STEP = re.compile(r"STEP \d+/\d+: (.*)")
+# What says again what the step was, or is this engine's own part of an instruction.
+_REPEATED = re.compile(r'Error: building at STEP ".*": ', re.DOTALL)
+_OWN = re.compile(r"--mount=type=cache,id=uv\S* |UV_CACHE_DIR=\S+ ")
+# What buildah tells about committing to its own store helps nobody who waits for a build.
+_NOISE = ("Getting image source", "Copying blob", "Copying config", "Writing manifest", "Storing signatures")
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -116,14 +122,19 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
 
     def _run_build(self, arguments: Sequence[str]) -> Iterator[str]:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        step = ""
         try:
             for line in stream_lines(arguments, environment=self._variables):
-                if _STEP.match(line):
+                if match := _STEP.match(line):
+                    step = _OWN.sub("", match.group(1))
                     tail.clear()
-                tail.append(line)
-                yield line
+                elif not line.startswith(_NOISE):
+                    tail.append(_REPEATED.sub("", line))
+                if not line.startswith(_NOISE):
+                    yield line
         except subprocess.CalledProcessError as error:
-            raise BuildError("".join(["The image could not be built.\n", *tail]).rstrip()) from error
+            at = f" at: {step}" if step else ""
+            raise BuildError("".join([f"The image could not be built. It failed{at}\n", *tail]).rstrip()) from error
 
     def _push(self, image: str) -> Iterator[str]:
         login = Login.from_environment(os.environ)
@@ -138,6 +149,8 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
         self._tell_push(f"Successfully pushed {image}@{digest}\n")
 
     def _tell_layer(self, layer: Descriptor, status: str) -> None:
+        if layer.size < _SMALL_LAYER_BYTES:
+            return
         progress: object = {"current": 0, "total": layer.size} if status == "Pushing" else status
         message = f"{layer_name(layer)}: {status} ({layer.size / 1e6:.1f} MB)\n"
         self._tell_push(message, progress={layer_name(layer): progress})

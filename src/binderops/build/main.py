@@ -21,6 +21,7 @@ from repo2docker.utils import R2dState
 
 from binderops.build.artifact import LocalArtifact
 from binderops.build.configuration import git_environment
+from binderops.build.providers import careful
 from binderops.build.stock import probing
 from binderops.build.uv_buildpack import UvBuildPack
 from binderops.errors import BinderOpsError
@@ -41,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _application(argv: Sequence[str]) -> Repo2Docker:
     application = make_r2d(["--engine", _ENGINE, *argv])
-    application.content_providers = [LocalArtifact, *application.content_providers]
-    application.buildpacks = [UvBuildPack, *(probing(buildpack) for buildpack in application.buildpacks)]
+    application.content_providers = [LocalArtifact, *map(careful, application.content_providers)]
+    application.buildpacks = [UvBuildPack, *map(probing, application.buildpacks)]
     application.initialize()
     return application
 

@@ -76,7 +76,7 @@ class Pushing:
         """Write the image's own layers into a layout, compressed; yields what buildah says."""
         target = self._target
         shutil.rmtree(target.root, ignore_errors=True)
-        target.blob("sha256:").parent.mkdir(parents=True)
+        target.blob("sha256:any").parent.mkdir(parents=True)
         for content in self._base_layers():
             target.blob(content).touch()
         arguments = ["buildah", "push", "--quiet", image, f"oci:{target.root}:image"]
