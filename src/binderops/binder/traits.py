@@ -39,7 +39,10 @@ def _networks(value: dict[str, str]) -> dict[str, str]:
 
 def _patterns(values: list[str]) -> list[str]:
     for value in values:
-        re.compile(value)
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
     return values
 
 
@@ -144,7 +147,7 @@ class RateLimiter(Traits):
 class SpecConfig(Traits):
     """What holds for repositories whose spec matches a pattern."""
 
-    pattern: str
+    pattern: Annotated[str, AfterValidator(lambda value: _patterns([value])[0])]
     config: dict[str, Any]
 
 

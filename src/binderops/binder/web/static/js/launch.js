@@ -67,8 +67,8 @@ function open(event) {
   const target = openUrl(event.url, event.token, new URLSearchParams(window.location.search));
   byId("open").href = target;
   byId("success").hidden = false;
-  // A page that a visitor goes back to must not launch once more by itself; so it stays in the history as it is.
-  window.location.assign(target);
+  // Going back from the server must not launch once more.
+  window.location.replace(target);
 }
 
 function fail(message, explanation) {

@@ -48,7 +48,8 @@ function withoutHost(provider, text) {
 function urlPath(path, kind) {
   const text = path.trim();
   if (!text) return "";
-  return kind === "file" ? `/doc/tree/${encodePath(text.replace(/^\/+/, ""))}` : text;
+  // Readable in the link; only what would end the path is encoded.
+  return kind === "file" ? `/doc/tree/${text.replace(/^\/+/, "").replace(/[%?#]/g, encodeURIComponent)}` : text;
 }
 
 function encodePath(path) {

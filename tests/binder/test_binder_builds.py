@@ -1,0 +1,201 @@
+"""The build pod's manifest, its log's lines, and what failures mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from binderops.binder.builds.explain import explain_log, explain_text
+from binderops.binder.builds.loglines import parse_line, split_lines
+from binderops.binder.builds.manifest import BuildRequest, build_pod
+from binderops.binder.settings import Place, from_values
+
+REQUEST = BuildRequest(
+    name="build-x-1",
+    image="registry.ns.svc:5000/r2d-1-x:abc",
+    repo_url="https://example.org/a.git",
+    ref="abc",
+    artifact="",
+    git_credentials="username=u",
+)
+VALUES: dict[str, Any] = {
+    "global": {
+        "images": {
+            "build": {"name": "localhost/binderops/build", "tag": "sha256:" + "b" * 64},
+            "notebook": {"name": "localhost/binderops/notebook", "tag": "sha256:" + "c" * 64},
+        },
+        "machine": {
+            "caCertificates": "-----BEGIN CERTIFICATE-----",
+            "packageIndex": {"pip": "https://pypi.internal/simple", "npm": "", "debian": ""},
+            "proxies": {"http": "", "https": "http://proxy:3128", "none": ".svc"},
+            "buildBaseStore": "/var/lib/binderops/images/build-base/storage",
+        },
+    },
+    "config": {"KubernetesBuildExecutor": {"extra_envs": {"MINE": "1"}, "memory_request": "1G"}},
+}
+
+
+def pod(values: dict[str, Any] = VALUES) -> dict[str, Any]:
+    return build_pod(from_values(values, Place("ns", "builds", "rel")), REQUEST, "the-password")
+
+
+def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
+    made = pod()
+    assert made["metadata"] == {
+        "name": "build-x-1",
+        "namespace": "builds",
+        "labels": {"name": "build-x-1", "component": "binderhub-build", "release": "rel"},
+        "annotations": {"binder-repo": "https://example.org/a.git"},
+    }
+    spec, container = made["spec"], made["spec"]["containers"][0]
+    assert spec["hostUsers"] is False
+    assert spec["restartPolicy"] == "Never"
+    assert spec["automountServiceAccountToken"] is False
+    assert container["name"] == "builder"
+    assert container["image"] == "localhost/binderops/build@sha256:" + "b" * 64
+    assert container["command"] == ["python", "-m", "binderops.build"]
+    assert container["args"] == [
+        "--ref=abc",
+        "--image=registry.ns.svc:5000/r2d-1-x:abc",
+        "--no-clean",
+        "--no-run",
+        "--json-logs",
+        "--user-name=jovyan",
+        "--user-id=1000",
+        "--push",
+        "https://example.org/a.git",
+    ]
+    assert container["securityContext"] == {
+        "privileged": False,
+        "capabilities": {"add": ["SYS_ADMIN"]},
+        "seccompProfile": {"type": "Unconfined"},
+    }
+    assert container["resources"] == {"requests": {"memory": str(1 << 30)}}
+    assert {volume["name"]: volume for volume in spec["volumes"]}["base"]["hostPath"]["path"].endswith(
+        "build-base/storage"
+    )
+    assert {"name": "base", "mountPath": "/base/storage", "readOnly": True} in container["volumeMounts"]
+    assert not [volume for volume in spec["volumes"] if "secret" in volume]
+
+
+def test_its_environment() -> None:
+    found = {item["name"]: item["value"] for item in pod()["spec"]["containers"][0]["env"]}
+    assert json.loads(found.pop("CONTAINER_ENGINE_REGISTRY_CREDENTIALS")) == {
+        "username": "build",
+        "password": "the-password",
+        "registry": "registry.ns.svc:5000",
+    }
+    assert found == {
+        "BASE_IMAGE": "localhost/binderops/notebook@sha256:" + "c" * 64,
+        "BASE_REPOSITORY": "registry.ns.svc:5000/binderops/notebook",
+        "GIT_CREDENTIAL_ENV": "username=u",
+        "GIT_SSL_CAINFO": "/etc/binderhub/machine/ca.crt",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "MINE": "1",
+        "NODE_EXTRA_CA_CERTS": "/etc/binderhub/machine/ca.crt",
+        "NO_PROXY": ".svc",
+        "PIP_INDEX_URL": "https://pypi.internal/simple",
+        "REQUESTS_CA_BUNDLE": "/etc/binderhub/machine/ca.crt",
+        "SSL_CERT_FILE": "/etc/binderhub/machine/ca.crt",
+        "UV_DEFAULT_INDEX": "https://pypi.internal/simple",
+        "https_proxy": "http://proxy:3128",
+        "no_proxy": ".svc",
+    }
+
+
+def test_a_cluster_has_neither_base_store_nor_authorities() -> None:
+    made = pod({"global": {"images": VALUES["global"]["images"]}})
+    names = {item["name"] for item in made["spec"]["containers"][0]["env"]}
+    assert names == {
+        "CONTAINER_ENGINE_REGISTRY_CREDENTIALS",
+        "BASE_IMAGE",
+        "BASE_REPOSITORY",
+        "GIT_CREDENTIAL_ENV",
+    }
+    assert [volume["name"] for volume in made["spec"]["volumes"]] == ["containers", "machine"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"message": "Step 1\\n", "phase": "building"}', {"message": "Step 1\n", "phase": "building"}),
+        (b'{"message": "Picked Git\\n"}', {"message": "Picked Git\n"}),
+        (
+            b'{"phase": "pushing", "progress": {"a": "Pushed"}, "message": ""}',
+            {"phase": "pushing", "progress": {"a": "Pushed"}, "message": ""},
+        ),
+        (b"plain", {"phase": "unknown", "message": "plain"}),
+        (b"\xff\xfe", {"phase": "unknown", "message": "��"}),
+        (b"[1]", {"phase": "unknown", "message": "[1]"}),
+        (b'{"message": 1}', {"phase": "unknown", "message": '{"message": 1}'}),
+        (b'{"message": "x", "phase": "Failed"}', {"message": "x", "phase": "Failed"}),
+        # A build cannot speak for the binder.
+        (
+            b'{"phase": "ready", "url": "http://evil/", "token": "t", "message": "m"}',
+            {"phase": "unknown", "message": "m"},
+        ),
+        (b'{"phase": "built", "imageName": "evil", "message": "m"}', {"phase": "unknown", "message": "m"}),
+    ],
+)
+def test_log_lines(line: bytes, expected: dict[str, Any]) -> None:
+    assert parse_line(line) == expected
+
+
+@given(st.binary(max_size=300))
+def test_any_line_is_an_event(line: bytes) -> None:
+    item = parse_line(line)
+    json.dumps(item)
+    assert str(item.get("phase", "")).lower() not in {"ready", "built", "launching"}
+
+
+async def test_lines_are_put_together_and_cut() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for piece in (b"a\nb", b"c\n\n", b"x" * 70_000, b"y\n", b"end"):
+            yield piece
+
+    found = [line async for line in split_lines(chunks())]
+    assert found[:2] == [b"a", b"bc"]
+    assert len(found[2]) == 65536
+    assert found[-1] == b"end"
+
+
+@pytest.mark.parametrize(
+    ("log", "id"),
+    [
+        ("ERROR: No matching distribution found for numpyy==1", "no-matching-distribution"),
+        (
+            "  ╰─▶ Because nosuch was not found in the package registry and",
+            "no-matching-distribution",
+        ),
+        ("  ╰─▶ Because there is no version of numpy==99 and you require numpy==99", "no-matching-distribution"),
+        ("ERROR: ResolutionImpossible: for help visit", "conflicting-versions"),
+        ("your requirements are unsatisfiable.", "conflicting-versions"),
+        ("Could not resolve host: github.com", "network"),
+        ("error: Failed to fetch: dns error: failed to lookup address", "network"),
+        ("E: Unable to locate package libfoo", "apt"),
+        ("ERROR: Failed building wheel for pystan", "compile"),
+        ("Error: dockerfile parse error on line 3: unknown instruction: FORM", "dockerfile"),
+        ("initializing source docker://nosuch:1: reading manifest", "base-image"),
+        ("write /x: no space left on device", "disk-full"),
+        ("fatal: couldn't find remote ref nosuch", "git-ref"),
+        ("fatal: repository 'https://x/' not found", "clone"),
+        ("The build failed: OOMKilled (exit code 137).", "out-of-memory"),
+        ("nothing known", "build-failed"),
+    ],
+)
+def test_explanations(log: str, id: str) -> None:
+    found = explain_log(["Collecting a\n", log, "The step ended with exit code 1\n"])
+    assert found.id == id
+    assert "{" not in found.title + found.advice
+
+
+def test_the_last_known_reason_counts_and_colours_do_not() -> None:
+    found = explain_log(["Could not resolve host: a", "\x1b[31mERROR: No matching distribution found for b\x1b[0m"])
+    assert found.title == "No package in the index fits b"
+    assert "\x1b" not in found.quote
+    assert explain_text("nothing of the kind") is None

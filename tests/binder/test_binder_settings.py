@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from binderops.binder.settings import Place, from_values, load
+from binderops.errors import ValuesError
+
+IMAGES = {"build": {"name": "b", "tag": "1"}, "notebook": {"name": "n", "tag": "1"}}
+
+
+def settings(values: dict[str, Any] | None = None) -> Any:
+    return from_values(values or {}, Place("ns", "ns", "rel"))
+
+
+def test_defaults_are_upstreams() -> None:
+    found = settings()
+    assert found.binder.base_url == "/"
+    assert found.binder.concurrent_build_limit == 32
+    assert found.launcher.model_dump() == {"retries": 4, "retry_delay": 4, "launch_timeout": 600}
+    assert found.cleaner.max_age == 14400
+    assert (found.rate.limit, found.rate.period_seconds) == (10, 3600)
+    assert found.build_pod.log_tail_lines == 100
+    assert found.quota.total_quota is None
+    assert found.findings == ()
+
+
+def test_names_follow_from_the_domain() -> None:
+    found = settings({"global": {"domain": "binder.localhost", "publicPort": 8080}})
+    assert found.hub_url == "http://hub.binder.localhost:8080/"
+    assert found.hub_api_url == "http://proxy-public/hub/api/"
+    assert found.registry_host == "registry.ns.svc:5000"
+    tls = settings({"global": {"domain": "b.example.org", "publicTlsPort": 443}})
+    assert tls.hub_url == "https://hub.b.example.org/"
+    own = settings({"config": {"BinderHub": {"hub_url": "https://h.example/x", "hub_url_local": "http://hub:8081/x"}}})
+    assert (own.hub_url, own.hub_api_url) == ("https://h.example/x/", "http://hub:8081/x/hub/api/")
+
+
+def test_the_prefix_holds_the_builders_version() -> None:
+    one = settings({"global": {"images": IMAGES}}).image_prefix
+    other = settings({"global": {"images": {**IMAGES, "notebook": {"name": "n", "tag": "2"}}}}).image_prefix
+    assert one.startswith("registry.ns.svc:5000/r2d-")
+    assert one != other
+    assert settings({"global": {"images": IMAGES}}).image_prefix == one
+    own = settings({"config": {"BinderHub": {"image_prefix": "gcr.io/p/r2d-"}}})
+    assert (own.image_prefix, own.registry_host) == ("gcr.io/p/r2d-", "gcr.io")
+
+
+def test_nothing_is_ignored_in_silence() -> None:
+    found = settings(
+        {
+            "config": {
+                "BinderHub": {"pod_quota": 5, "sticky_builds": True, "nosuch": 1},
+                "GitLabRepoProvider": {"private_token": "x"},
+                "BuildExecutor": {"memory_limit": "1G"},
+            }
+        }
+    )
+    assert found.quota.total_quota == 5
+    text = "\n".join(found.findings)
+    assert "config.BinderHub.pod_quota is deprecated: use config.LaunchQuota.total_quota" in text
+    assert "config.BinderHub.sticky_builds has no effect here: no cache lies on a node" in text
+    assert "config.BinderHub.nosuch is not supported" in text
+    assert "config.GitLabRepoProvider.private_token is not supported" in text
+    assert "config.BuildExecutor.memory_limit has no effect here" in text
+
+
+def test_extra_config_runs_by_sorted_key() -> None:
+    found = settings(
+        {
+            "config": {"BinderHub": {"about_message": "one"}},
+            "answer": {"of": 42},
+            "extraConfig": {
+                "20-second": "c.BinderHub.about_message += f' three {get_value(\"answer.of\")}'",
+                "10-first": "c.BinderHub.about_message += ' two'\nc.LaunchQuota.total_quota = 7",
+                "30-removed": None,
+            },
+        }
+    )
+    assert found.binder.about_message == "one two three 42"
+    assert found.quota.total_quota == 7
+    with pytest.raises(ValuesError, match=r"extraConfig\.bad"):
+        settings({"extraConfig": {"bad": "1/0"}})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"BinderHub": {"ban_networks": {"300.0.0.0/8": "x"}}},
+        {"GitHubRepoProvider": {"banned_specs": ["("]}},
+        {"GitHubRepoProvider": {"spec_config": [{"pattern": 1, "config": {}}]}},
+        {"KubernetesBuildExecutor": {"memory_request": "1X"}},
+        {"BinderHub": {"concurrent_build_limit": 0}},
+    ],
+)
+def test_wrong_values_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ValuesError, match="wrong value"):
+        settings({"config": config})
+
+
+def test_traits_of_the_base_class_hold_for_all_providers() -> None:
+    found = settings({"config": {"RepoProvider": {"banned_specs": ["a"]}, "GitRepoProvider": {"banned_specs": ["b"]}}})
+    assert found.providers["GitHubRepoProvider"].banned_specs == ["a"]
+    assert found.providers["GitRepoProvider"].banned_specs == ["b"]
+
+
+def test_loading(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "values.yaml").write_text(yaml.safe_dump({"config": {"BinderHub": {"base_url": "/x"}}}))
+    environment = {"POD_NAMESPACE": "one", "HELM_RELEASE_NAME": "rel", "JUPYTERHUB_API_TOKEN": "canary"}
+    found = load(tmp_path / "config", environment)
+    assert found.binder.base_url == "/x/"
+    assert found.place.build_namespace == "one"
+    assert found.secret("registry-token") == tmp_path / "registry-token"
+    assert "canary" not in repr(found)
+    with pytest.raises(ValuesError, match="cannot be read"):
+        load(tmp_path / "nowhere", {})
