@@ -28,11 +28,6 @@ def deployment_schema() -> Schema:
 
 
 @pytest.fixture
-def config_map_schema() -> Schema:
-    return schema_of("", "v1", "ConfigMap")
-
-
-@pytest.fixture
 def deployment() -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",

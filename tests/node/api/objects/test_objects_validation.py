@@ -368,7 +368,7 @@ def test_what_is_wrong_is_named(new: Object, field: str, sentence: str) -> None:
 
 def changed(old: Object, path: str, value: Any) -> Object:
     new = copy.deepcopy(old)
-    at = new
+    at: Any = new
     *parents, last = path.split("/")
     for part in parents:
         at = at[int(part)] if part.isdigit() else at[part]
