@@ -107,16 +107,3 @@ def render(tree: Path, local_values: dict[str, Any]) -> Render:
 def local(render: Render) -> Rendered:
     """The local environment as it is."""
     return render(FIXED_TOKENS)
-
-
-@pytest.fixture(scope="session")
-def helm(request: pytest.FixtureRequest) -> str:
-    """The stock helm program, the oracle."""
-    try:
-        programs = request.getfixturevalue("stock_programs")
-    except pytest.FixtureLookupError:
-        programs = None
-    found = str(programs.helm) if programs else shutil.which("helm")
-    if not found:
-        pytest.skip("no helm program on this machine, and no stock_programs fixture")
-    return found

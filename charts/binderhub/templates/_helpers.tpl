@@ -86,7 +86,7 @@ http://{{ index . 1 }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/
 {{- $_ := set $config "BinderHub" $binder -}}
 {{- /* A null in an environment's file takes an entry of a trait's map away; Helm leaves it standing below a subchart. */ -}}
 {{- range $class, $traits := $config -}}
-{{- range $trait, $value := $traits -}}
+{{- range $trait, $value := ternary $traits dict (kindIs "map" $traits) -}}
 {{- if kindIs "map" $value -}}
 {{- range $key := keys $value -}}
 {{- if kindIs "invalid" (get $value $key) }}{{ $_ := unset $value $key }}{{ end -}}
