@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from binderops.kube.client import Client
-from binderops.kube.events import EventRecorder
+from binderops.kube.events import BURST, EventRecorder
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "x", "uid": "1"}}
 EVENTS = "/api/v1/namespaces/x/events"
@@ -38,3 +38,14 @@ async def test_an_event_that_is_refused_is_no_error(client: Client, script: Any)
     script.answers["POST", EVENTS] = (403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"})
     await EventRecorder(client, "tests").event(POD, "A", "x" * 5000)
     assert len(json.loads(script.requests[0][3])["message"]) == 1024
+
+
+async def test_an_object_with_too_much_to_say_falls_silent(client: Client, script: Any) -> None:
+    script.answers["POST", EVENTS] = (201, {"metadata": {"name": "a.1"}})
+    recorder = EventRecorder(client, "tests")
+    for number in range(BURST + 10):
+        await recorder.event(POD, "Created", f"pod {number}")
+    assert len(script.requests) == BURST
+    other = {**POD, "metadata": {**POD["metadata"], "uid": "2"}}  # type: ignore[dict-item]
+    await recorder.event(other, "Created", "another object is heard")
+    assert len(script.requests) == BURST + 1

@@ -84,7 +84,8 @@ def open_session(config: SingleConfig) -> httpx2.AsyncClient:
             "the kubeconfig's certificates cannot be used", reason="Config", why=str(error)
         ) from error
     # Each watch holds a connection for as long as it lasts, so the pool must not be what limits them.
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
+    # Idle ones are kept for a while: in a burst, a TLS handshake for each request would cost more than the requests.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
     return httpx2.AsyncClient(**arguments, limits=limits, follow_redirects=False)
 
 

@@ -1,7 +1,11 @@
-"""Events: what a part has to say about an object, for `kubectl describe` and for whoever waits on it."""
+"""Events: what a part has to say about an object, for `kubectl describe` and for whoever waits on it.
+
+Repeats are counted, and an object about which there is too much to say falls silent, as client-go's correlator has it.
+"""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,6 +21,9 @@ from binderops.kube.objects import metadata_of, name_of, namespace_of, timestamp
 log = structlog.get_logger(__name__)
 
 REMEMBERED = 512
+BURST = 25
+"""How many Events one object may have at once; after them one each REFILL_SECONDS."""
+REFILL_SECONDS = 300.0
 LONGEST_MESSAGE = 1024  # the API's own limit for an Event's note
 
 
@@ -27,6 +34,7 @@ class EventRecorder:
         self._client = client
         self._component = component
         self._seen: OrderedDict[tuple[str, ...], tuple[str, str, int]] = OrderedDict()
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by uid: Events spent, and as of when
 
     async def event(
         self, obj: Mapping[str, Any], reason: str, message: str, type: Literal["Normal", "Warning"] = "Normal"
@@ -34,11 +42,23 @@ class EventRecorder:
         """Record one. Never raises for the API's answer: an Event that is lost must not stop the work it tells of."""
         message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
         key = (uid_of(obj), str(obj.get("kind")), name_of(obj), reason, message, type)
+        if not self._may_speak(f"{namespace_of(obj)}/{name_of(obj)}/{uid_of(obj)}"):
+            return
         try:
             if not await self._count_up(key):
                 await self._create(obj, key)
         except KubernetesError as error:
             log.debug("an Event was lost", reason=reason, object=name_of(obj), error=str(error))
+
+    def _may_speak(self, about: str) -> bool:
+        now = time.monotonic()
+        spent, since = self._spent.pop(about, (0.0, now))
+        spent = max(0.0, spent - (now - since) / REFILL_SECONDS)
+        allowed = spent + 1 <= BURST
+        self._spent[about] = (spent + 1 if allowed else spent, now)
+        while len(self._spent) > REMEMBERED:
+            self._spent.popitem(last=False)
+        return allowed
 
     async def _count_up(self, key: tuple[str, ...]) -> bool:
         seen = self._seen.pop(key, None)

@@ -24,9 +24,11 @@ MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 ENDPOINTS_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 HEADLESS = "service.kubernetes.io/headless"
+OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 OURS = "binderops.dev/from-service"
 """Marks Endpoints that come from a Service with a selector, and go with it."""
 LARGEST_SLICE = 100
+LARGEST_ENDPOINTS = 1000  # addresses; the rest is in the slices alone, as in Kubernetes
 
 Ports = tuple[tuple[str, str, int, str | None], ...]
 """(name, protocol, port, appProtocol) of one slice."""
@@ -99,9 +101,8 @@ def endpoints_for(service: Object, pods: Sequence[Object]) -> Object:
     """The legacy Endpoints: one subset a set of ports, pods that end left out."""
     published = bool(spec_of(service).get("publishNotReadyAddresses"))
     groups: dict[Ports, tuple[list[Object], list[Object]]] = {}
-    for pod in sorted(pods, key=name_of):
-        if not _has_address(pod) or (is_deleting(pod) and not published):
-            continue
+    listed = [pod for pod in pods if _has_address(pod) and (published or not is_deleting(pod))]
+    for pod in sorted(listed, key=lambda pod: (not is_ready(pod), name_of(pod)))[:LARGEST_ENDPOINTS]:
         endpoint = endpoint_for(service, pod)
         address = {"ip": endpoint["addresses"][0], "targetRef": endpoint["targetRef"]}
         address |= {key: endpoint[key] for key in ("nodeName", "hostname") if key in endpoint}
@@ -126,7 +127,7 @@ def endpoints_for(service: Object, pods: Sequence[Object]) -> Object:
                 "endpoints.kubernetes.io/managed-by": "endpoint-controller",
                 **_headless(service),
             },
-            "annotations": {OURS: "true"},
+            "annotations": {OURS: "true", **({OVER_CAPACITY: "truncated"} if len(listed) > LARGEST_ENDPOINTS else {})},
         },
         "subsets": subsets,
     }
