@@ -75,7 +75,7 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
             if fileobj is not None:
                 with tarfile.open(fileobj=fileobj) as archive:
                     # The archive is repo2docker's own, made from the checkout with its links as they are.
-                    archive.extractall(unpacked, filter="fully_trusted")  # noqa: S202
+                    archive.extractall(unpacked)  # noqa: S202
                 path, dockerfile = unpacked, str(Path(unpacked) / (dockerfile or "Dockerfile"))
             arguments = self._arguments(path, dockerfile, tag=tag, buildargs=buildargs or {}, labels=labels or {})
             yield from self._run_build(arguments)
