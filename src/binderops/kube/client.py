@@ -250,7 +250,7 @@ class Client:
         )
         try:
             async with asyncio.timeout(deadline):
-                response = await self._session.send(request)
+                response = await self._send(request)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise connection.late(deadline, where=where) from error
         except httpx2.HTTPError as error:
@@ -264,6 +264,15 @@ class Client:
         except msgspec.DecodeError as error:
             raise KubernetesError("the API's answer is not JSON", where=where, why=str(error)) from error
         return answer if isinstance(answer, dict) else {"value": answer}
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        """Send; what only reads is sent once more when the API closed an idle connection at that very moment."""
+        try:
+            return await self._session.send(request)
+        except httpx2.RemoteProtocolError:
+            if request.method != "GET":
+                raise
+            return await self._session.send(request)
 
     async def _write(
         self,

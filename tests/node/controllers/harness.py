@@ -30,9 +30,10 @@ class Settings(NamedTuple):
 class Cluster:
     """What a test needs: a client, the state folder, and waiting for what the controllers should bring about."""
 
-    def __init__(self, client: Client, state: Path, machine: Machine) -> None:
+    def __init__(self, client: Client, api: Api, machine: Machine) -> None:
         self.client = client
-        self.state = state
+        self.api = api
+        self.state = api.state
         self.machine = machine
 
     async def until(self, kind: Kind, name: str, namespace: str | None, condition: Callable[[Object], Any]) -> Object:
@@ -120,36 +121,56 @@ class Machine:
         await self._client.patch(POD, name, place, {"status": status}, subresource="status")
 
 
-@asynccontextmanager
-async def api(folder: Path) -> AsyncIterator[Path]:
-    """A node's API alone; gives the node's state folder once its kubeconfig is written."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "binderops.node", "--state", str(folder), "--name", "ctl", "--api-only"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        "--api-port",
-        str(port),
-        env={**os.environ, "BINDEROPS_RUN": str(folder / "run")},
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    state = folder / "nodes" / "ctl"
-    try:
+class Api:
+    """A node's API alone, in a process of its own that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self.state = folder / "nodes" / "ctl"
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+
+    async def start(self) -> None:
+        """Start it; returns once the node says by its kubeconfig that it is ready."""
+        command = [sys.executable, "-m", "binderops.node", "--state", str(self._folder), "--name", "ctl", "--api-only"]
+        self._process = await asyncio.create_subprocess_exec(
+            *command,
+            "--api-port",
+            str(self._port),
+            env={**os.environ, "BINDEROPS_RUN": str(self._folder / "run")},
+            stdout=asyncio.subprocess.DEVNULL,
+        )
         async with asyncio.timeout(20):
-            while not (state / "kubeconfig").exists():
-                assert process.returncode is None, "the API's process ended"
+            while not (self.state / "kubeconfig").exists():
+                assert self._process.returncode is None, "the API's process ended"
                 await asyncio.sleep(0.02)
-        yield state
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
+
+    async def stop(self, *, kill: bool = False) -> None:
+        """End it, politely or not."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            (self._process.kill if kill else self._process.terminate)()
+        await asyncio.wait_for(self._process.wait(), 20)
+        (self.state / "kubeconfig").unlink(missing_ok=True)
 
 
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[Cluster]:
     """API, controllers and machine together."""
+    api = Api(folder)
+    await api.start()
+    try:
+        async with _running(api) as made:
+            yield made
+    finally:
+        await api.stop()
+
+
+@asynccontextmanager
+async def _running(api: Api) -> AsyncIterator[Cluster]:
+    state = api.state
     async with (
-        api(folder) as state,
         Client.from_kubeconfig(state / "kubeconfig", field_manager="tests") as client,
         Client.from_kubeconfig(state / "pki" / "node.kubeconfig", field_manager="controllers") as own,
         Client.from_kubeconfig(state / "pki" / "node.kubeconfig", field_manager="machine") as machines,
@@ -160,7 +181,7 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
             asyncio.create_task(machine.run()),
         ]
         try:
-            yield Cluster(client, state, machine)
+            yield Cluster(client, api, machine)
             for task in tasks:
                 assert not task.done(), f"a task ended: {task}"
         finally:

@@ -377,3 +377,14 @@ async def test_a_budget_counts_healthy_pods(cluster: Any, namespace: str) -> Non
         )
     )["status"]
     assert (status["expectedPods"], status["desiredHealthy"], status["disruptionsAllowed"]) == (2, 1, 1)
+
+
+async def test_an_api_that_is_killed_is_followed_again(cluster: Any, namespace: str) -> None:
+    await cluster.client.create(workload(DEPLOYMENT, namespace, replicas=2))
+    await cluster.until(DEPLOYMENT, "w", namespace, rolled_out(2))
+    await cluster.api.stop(kill=True)
+    await cluster.api.start()
+    await cluster.client.patch(DEPLOYMENT, "w", namespace, {"spec": {"replicas": 4, "template": template("b")}})
+    await cluster.until(DEPLOYMENT, "w", namespace, rolled_out(4))
+    pods = await cluster.until_list(POD, namespace, lambda pods: len(pods) == 4)
+    assert {p["spec"]["containers"][0]["image"] for p in pods} == {"b"}
