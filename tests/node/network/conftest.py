@@ -127,7 +127,7 @@ class Node:
         self.api.services = self.objects["services"]
         self.network = PodNetwork(self.config)
         self.balancers = LoadBalancers(self.config, self.api, self.api)
-        self.keeper = Keeper(self.config, self.view, self.network, self.balancers)
+        self.keeper = Keeper(self.config, self.view, self.network, self.balancers, self.api)
         self._addresses = itertools.count(10)
 
     async def sync(self) -> None:

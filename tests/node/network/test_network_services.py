@@ -171,6 +171,15 @@ async def test_an_update_of_many_services_is_quick(node: Any) -> None:
     assert elapsed < 1.0
 
 
+async def test_what_is_not_supported_is_said_once_by_name(node: Any) -> None:
+    node.service("web", [], protocol="SCTP", externalIPs=["192.0.2.7"])
+    await node.sync()
+    await node.sync()
+    ((name, reason, message),) = node.api.events
+    assert (name, reason) == ("web", "NotSupported")
+    assert "externalIPs" in message and "SCTP of port 80" in message
+
+
 def run(*argv: str) -> None:
     subprocess.run(argv, check=True, timeout=20)
 

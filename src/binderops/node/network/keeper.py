@@ -13,10 +13,10 @@ from binderops.kube.events import EventRecorder
 from binderops.kube.informer import Informer
 from binderops.kube.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, POD, SERVICE
 from binderops.node.config import NodeConfig
-from binderops.node.network.loadbalancers import LoadBalancers
+from binderops.node.network.loadbalancers import Events, LoadBalancers
 from binderops.node.network.pods import PodNetwork
 from binderops.node.network.programs import ip_json
-from binderops.node.network.services import Frontend, ServicePort, read_service_ports
+from binderops.node.network.services import Frontend, ServicePort, read_service_ports, unsupported
 from binderops.node.network.translation import Translation
 from binderops.node.network.view import ClusterView
 
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 GATHER_SECONDS = 0.02
 """Changes that come together (a rollout) are written together."""
 
+NOT_SUPPORTED = "NotSupported"
 RETRY_SECONDS = 5.0
 """How often a Service that waits for a port is tried again."""
 
@@ -38,7 +39,8 @@ async def run(client: Client, config: NodeConfig, network: PodNetwork) -> None:
     view = ClusterView(namespaces.objects, pods.objects, services.objects, slices.objects, policies.objects)
     for informer in informers:
         informer.subscribe(lambda *_: view.changed.set())
-    keeper = Keeper(config, view, network, LoadBalancers(config, client, EventRecorder(client, "binderops-network")))
+    recorder = EventRecorder(client, "binderops-network")
+    keeper = Keeper(config, view, network, LoadBalancers(config, client, recorder), recorder)
     async with asyncio.TaskGroup() as tasks:
         for informer in informers:
             tasks.create_task(informer.run())
@@ -50,12 +52,16 @@ async def run(client: Client, config: NodeConfig, network: PodNetwork) -> None:
 class Keeper:
     """Brings everything up to date when the view's bell rings."""
 
-    def __init__(self, config: NodeConfig, view: ClusterView, network: PodNetwork, balancers: LoadBalancers) -> None:
+    def __init__(
+        self, config: NodeConfig, view: ClusterView, network: PodNetwork, balancers: LoadBalancers, recorder: Events
+    ) -> None:
         self._config = config
         self._view = view
         self._network = network
         self._balancers = balancers
+        self._recorder = recorder
         self._translation = Translation(config)
+        self._reported: dict[str, list[str]] = {}
 
     async def run(self) -> None:
         """Sync until cancelled. A failure is logged and tried again: what worked before stays in force meanwhile."""
@@ -81,6 +87,19 @@ class Keeper:
         await self._write(ports)
         if await self._balancers.sync(list(self._view.services.values()), ports):
             await self._write(ports)
+        await self._report_unsupported()
+
+    async def _report_unsupported(self) -> None:
+        """Say once, by name, what a Service asks for in vain."""
+        reported, self._reported = self._reported, {}
+        for service in list(self._view.services.values()):
+            missing = unsupported(service)
+            if missing:
+                uid = str(service["metadata"].get("uid"))
+                self._reported[uid] = missing
+                if reported.get(uid) != missing:
+                    message = f"not supported by this node's network, and left out: {'; '.join(missing)}"
+                    await self._recorder.event(service, NOT_SUPPORTED, message, "Warning")
 
     async def _write(self, ports: list[ServicePort]) -> None:
         published = self._balancers.published

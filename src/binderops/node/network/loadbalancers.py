@@ -37,7 +37,7 @@ class Patches(Protocol):
         """Patch an object."""
 
 
-class Recorder(Protocol):
+class Events(Protocol):
     """What is needed of an EventRecorder."""
 
     async def event(self, obj: Mapping[str, Any], reason: str, message: str, type: Any = ...) -> None:
@@ -47,7 +47,7 @@ class Recorder(Protocol):
 class LoadBalancers:
     """Which Service has which public port, and the status that says so."""
 
-    def __init__(self, config: NodeConfig, client: Patches, recorder: Recorder) -> None:
+    def __init__(self, config: NodeConfig, client: Patches, recorder: Events) -> None:
         self._config = config
         self._client = client
         self._recorder = recorder

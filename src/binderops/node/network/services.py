@@ -97,6 +97,20 @@ def is_load_balancer(service: Object) -> bool:
     return has_cluster_ip(service) and spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass")
 
 
+def unsupported(service: Object) -> list[str]:
+    """What a Service asks for that this network does not do, in words for an Event."""
+    spec = service.get("spec") or {}
+    found = []
+    if spec.get("externalIPs"):
+        found.append("spec.externalIPs (a Service must not take addresses that are others': CVE-2020-8554)")
+    for port in spec.get("ports") or []:
+        if (port.get("protocol") or "TCP") not in SUPPORTED_PROTOCOLS:
+            found.append(f"protocol {port['protocol']} of port {port.get('port')}")
+    if any(not _is_ipv4(address) for address in spec.get("clusterIPs") or [] if address != "None"):
+        found.append("IPv6 addresses")
+    return found
+
+
 def _ports_of(service: Object, slices: list[Object]) -> Iterator[ServicePort]:
     if not has_cluster_ip(service):
         return
