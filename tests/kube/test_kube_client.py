@@ -165,3 +165,11 @@ def test_no_service_account_outside_a_pod(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(KubernetesError, match="service account"):
         Client.in_cluster()
+
+
+@pytest.mark.parametrize("line", [b"garbage\n", b"[]\n", b'{"type": "ADDED"}\n', b'{"type": 1, "object": {}}\n'])
+async def test_a_watch_that_is_garbage_is_an_error(client: Client, script: Any, line: bytes) -> None:
+    script.watches.put_nowait([line])
+    with pytest.raises(KubernetesError, match="no watch event"):
+        async for event in client.watch(POD, "x"):
+            pytest.fail(f"not an event: {event}")

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypedDict
 
 import httpx2
 import msgspec
@@ -35,6 +35,14 @@ _PATCH_TYPES = {
 }
 PatchHow = Literal["merge", "strategic", "json"]
 Propagation = Literal["Background", "Foreground", "Orphan"]
+
+
+class _Event(TypedDict):
+    type: str
+    object: Object
+
+
+_WATCH_EVENTS = msgspec.json.Decoder(_Event)
 
 
 class ObjectList(NamedTuple):
@@ -120,7 +128,8 @@ class Client:
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version` (None: what there is, then changes), until the API ends the watch.
 
-        Raises GoneError when the resource version is too old to continue from: list again.
+        Raises GoneError when the resource version is too old to continue from: list again. Who leaves the loop early
+        closes the connection by `contextlib.aclosing`.
         """
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311
         parameters = {
@@ -134,10 +143,10 @@ class Client:
         where = f"watch {kind.path(namespace)}"
         async with self._stream(kind.path(namespace), parameters, where, seconds + WATCH_GRACE_SECONDS) as chunks:
             async for line in _lines(chunks):
-                event = msgspec.json.decode(line)
-                if event["type"] == "ERROR":
-                    connection.raise_status(event["object"], code=500, where=where)
-                yield WatchEvent(event["type"], event["object"])
+                event = _watch_event(line, where)
+                if event.type == "ERROR":
+                    connection.raise_status(event.object, code=500, where=where)
+                yield event
 
     async def logs(
         self,
@@ -324,6 +333,14 @@ def _path_of(obj: Mapping[str, Any], subresource: str | None = None) -> str:
 
 def _present(parameters: Mapping[str, Any] | None) -> dict[str, str]:
     return {key: str(value) for key, value in (parameters or {}).items() if value is not None}
+
+
+def _watch_event(line: bytes, where: str) -> WatchEvent:
+    try:
+        event = _WATCH_EVENTS.decode(line)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise KubernetesError("the API sent what is no watch event", where=where, why=str(error)) from error
+    return WatchEvent(event["type"], event["object"])
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -52,6 +52,16 @@ class Cluster:
         except TimeoutError:
             raise AssertionError(f"{kind.kind} {name} did not become as expected: {last}") from None
 
+    async def gone(self, kind: Kind, name: str, namespace: str | None) -> None:
+        """Return once there is no such object."""
+        async with asyncio.timeout(15):
+            while True:
+                try:
+                    await self.client.get(kind, name, namespace)
+                except NotFoundError:
+                    return
+                await asyncio.sleep(0.03)
+
     async def until_list(
         self, kind: Kind, namespace: str | None, condition: Callable[[list[Object]], Any], *, labels: str | None = None
     ) -> list[Object]:

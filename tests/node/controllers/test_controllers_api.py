@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from binderops.errors import NotFoundError
 from binderops.kube import kinds
 from binderops.kube.kinds import (
     CONFIG_MAP,
@@ -19,7 +17,6 @@ from binderops.kube.kinds import (
     EVENT,
     JOB,
     NAMESPACE,
-    PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
     POD,
     POD_DISRUPTION_BUDGET,
@@ -56,21 +53,21 @@ def pod(namespace: str, name: str, labels: dict[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template()["spec"]}
 
 
+def claim(namespace: str, name: str = "data", **spec: Any) -> Object:
+    base = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": base | spec,
+    }
+
+
 def job(namespace: str, outcome: str, **spec: Any) -> Object:
     once = template(labels={"outcome": outcome}, restartPolicy="Never")
     made = workload(JOB, namespace, "j", template=once, **spec)
     del made["spec"]["selector"]
     return made
-
-
-async def gone(cluster: Any, kind: Kind, name: str, namespace: str | None) -> None:
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                await cluster.client.get(kind, name, namespace)
-            except NotFoundError:
-                return
-            await asyncio.sleep(0.03)
 
 
 def rolled_out(count: int) -> Any:
@@ -166,19 +163,19 @@ async def test_what_is_owned_goes_with_its_owner(cluster: Any, namespace: str, p
     if propagation == "Foreground":
         assert is_deleting(await cluster.client.get(DEPLOYMENT, "w", namespace)), "it waits for its pods"
     else:
-        await gone(cluster, DEPLOYMENT, "w", namespace)
+        await cluster.gone(DEPLOYMENT, "w", namespace)
     cluster.machine.slow_to_end.set()
-    await gone(cluster, DEPLOYMENT, "w", namespace)
+    await cluster.gone(DEPLOYMENT, "w", namespace)
     for kind in (POD, REPLICA_SET):
         await cluster.until_list(kind, namespace, lambda items: not items)
-    await gone(cluster, CONFIG_MAP, "owned", namespace)
+    await cluster.gone(CONFIG_MAP, "owned", namespace)
 
 
 async def test_orphaned_dependents_stay(cluster: Any, namespace: str) -> None:
     await cluster.client.create(workload(REPLICA_SET, namespace, replicas=2))
     await cluster.until_list(POD, namespace, lambda pods: len(pods) == 2)
     await cluster.client.delete(REPLICA_SET, "w", namespace, propagation="Orphan")
-    await gone(cluster, REPLICA_SET, "w", namespace)
+    await cluster.gone(REPLICA_SET, "w", namespace)
     pods = (await cluster.client.list(POD, namespace)).items
     assert [owners_of(p) for p in pods] == [[], []]
 
@@ -188,7 +185,7 @@ async def test_an_object_whose_owner_never_was_is_collected(cluster: Any, namesp
     reference = {"apiVersion": "v1", "kind": "Pod", "name": "nobody", "uid": "0000"}
     secret["metadata"] |= {"ownerReferences": [reference]}  # type: ignore[operator]
     await cluster.client.create(secret)
-    await gone(cluster, SECRET, "s", namespace)
+    await cluster.gone(SECRET, "s", namespace)
 
 
 async def test_jobs_complete_or_fail(cluster: Any, namespace: str) -> None:
@@ -197,12 +194,12 @@ async def test_jobs_complete_or_fail(cluster: Any, namespace: str) -> None:
     assert done["status"]["succeeded"] == 3
     assert done["status"]["completionTime"] >= done["status"]["startTime"]
     await cluster.client.delete(JOB, "j", namespace, propagation="Foreground")
-    await gone(cluster, JOB, "j", namespace)
+    await cluster.gone(JOB, "j", namespace)
 
     await cluster.client.create(job(namespace, "Failed", backoffLimit=0, ttlSecondsAfterFinished=1))
     failed = await cluster.until(JOB, "j", namespace, lambda j: is_condition_true(j, "Failed"))
     assert (condition(failed, "Failed") or {})["reason"] == "BackoffLimitExceeded"
-    await gone(cluster, JOB, "j", namespace)  # its time to live is over
+    await cluster.gone(JOB, "j", namespace)  # its time to live is over
     await cluster.until_list(POD, namespace, lambda pods: not pods)
 
 
@@ -253,57 +250,7 @@ async def test_endpoints_follow_pods(cluster: Any, namespace: str) -> None:
     await cluster.until_list(ENDPOINT_SLICE, namespace, ready(1), labels=selector)
     await cluster.client.delete(SERVICE, "svc", namespace)
     await cluster.until_list(ENDPOINT_SLICE, namespace, lambda items: not items, labels=selector)
-    await gone(cluster, ENDPOINTS, "svc", namespace)
-
-
-async def test_a_claim_gets_a_folder_and_gives_it_back(cluster: Any, namespace: str) -> None:
-    client = cluster.client
-    await client.create(claim(namespace))
-    bound = await cluster.until(
-        PERSISTENT_VOLUME_CLAIM, "data", namespace, lambda c: c.get("status", {}).get("phase") == "Bound"
-    )
-    assert bound["spec"]["storageClassName"] == "standard"
-    assert bound["status"]["capacity"] == {"storage": "1Gi"}
-    volume = await cluster.until(
-        PERSISTENT_VOLUME, bound["spec"]["volumeName"], None, lambda v: v.get("status", {}).get("phase") == "Bound"
-    )
-    folder = cluster.state / "volumes" / f"{namespace}_data_{uid_of(bound)}"
-    assert volume["spec"]["hostPath"]["path"] == str(folder)
-    (folder / "file").write_text("x")
-
-    user = pod(namespace, "user", {})
-    user["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
-    await client.create(user)
-    await cluster.until(POD, "user", namespace, lambda p: p["status"].get("phase") == "Running")
-    await client.delete(PERSISTENT_VOLUME_CLAIM, "data", namespace)
-    await cluster.until(PERSISTENT_VOLUME_CLAIM, "data", namespace, is_deleting)
-    assert (folder / "file").exists(), "a pod uses it"
-    await client.delete(POD, "user", namespace)
-    await gone(cluster, PERSISTENT_VOLUME_CLAIM, "data", namespace)
-    await gone(cluster, PERSISTENT_VOLUME, name_of(volume), None)
-    assert not folder.exists()
-
-
-def claim(namespace: str, name: str = "data", **spec: Any) -> Object:
-    base = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": base | spec,
-    }
-
-
-async def test_a_claim_of_an_unknown_class_waits_and_says_why(cluster: Any, namespace: str) -> None:
-    await cluster.client.create(claim(namespace, storageClassName="fast"))
-    await cluster.client.create(claim(namespace, "none", storageClassName=""))
-    events = await cluster.until_list(
-        EVENT, namespace, lambda events: {e["reason"] for e in events} >= {"ProvisioningFailed", "FailedBinding"}
-    )
-    assert any('"fast" not found' in event["message"] for event in events)
-    for name in ("data", "none"):
-        waiting = await cluster.client.get(PERSISTENT_VOLUME_CLAIM, name, namespace)
-        assert waiting["status"]["phase"] == "Pending"
+    await cluster.gone(ENDPOINTS, "svc", namespace)
 
 
 async def test_a_stateful_set_has_ordinals_and_claims(cluster: Any, namespace: str) -> None:
@@ -351,7 +298,7 @@ async def test_a_namespace_is_emptied_and_goes(cluster: Any, namespace: str) -> 
     await cluster.until(DEPLOYMENT, "w", namespace, rolled_out(2))
     await cluster.until(PERSISTENT_VOLUME_CLAIM, "data", namespace, lambda c: c["status"].get("phase") == "Bound")
     await cluster.client.delete(NAMESPACE, namespace)
-    await gone(cluster, NAMESPACE, namespace, None)
+    await cluster.gone(NAMESPACE, namespace, None)
     for kind in (POD, DEPLOYMENT, REPLICA_SET, PERSISTENT_VOLUME_CLAIM, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, kinds.ROLE):
         assert (await cluster.client.list(kind, namespace)).items == []
 

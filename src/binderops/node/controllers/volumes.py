@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from binderops.errors import AlreadyExistsError
+from binderops.errors import AlreadyExistsError, NotFoundError
 from binderops.kube.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS, Object
 from binderops.kube.objects import (
     Key,
@@ -134,7 +134,7 @@ class ClaimController(Controller):
 
     async def _follow(self, claim: Object) -> None:
         """The status of a claim that names its volume, and of that volume."""
-        volume = self._volumes.get("", spec_of(claim)["volumeName"])
+        volume = await self._volume_named(spec_of(claim)["volumeName"])
         if volume is None:
             lost = status_of(claim).get("phase") == "Bound"
             await self.context.update_status(claim, {"phase": "Lost" if lost else "Pending"})
@@ -154,6 +154,15 @@ class ClaimController(Controller):
         capacity = {"storage": (spec_of(volume).get("capacity") or {}).get("storage")}
         modes = spec_of(volume).get("accessModes")
         await self.context.update_status(claim, {"phase": "Bound", "capacity": capacity, "accessModes": modes})
+
+    async def _volume_named(self, name: str) -> Object | None:
+        volume = self._volumes.get("", name)
+        if volume is None:
+            try:
+                return await self.client.get(PERSISTENT_VOLUME, name)
+            except NotFoundError:
+                return None
+        return volume
 
 
 class VolumeController(Controller):
@@ -177,8 +186,7 @@ class VolumeController(Controller):
             if not is_deleting(volume) and status_of(volume).get("phase") in (None, "Pending"):
                 await self.context.update_status(volume, {"phase": "Available"})
             return None
-        claim = self._claims.get(str(reference.get("namespace")), str(reference.get("name")))
-        if claim is not None and uid_of(claim) == reference["uid"]:
+        if await self._has_claim(reference):
             return None
         if spec_of(volume).get("persistentVolumeReclaimPolicy") != "Delete":
             await self.context.update_status(volume, {"phase": "Released"})
@@ -193,6 +201,17 @@ class VolumeController(Controller):
             await asyncio.to_thread(remove_folder, folder)
         await self.context.delete(volume)
         return None
+
+    async def _has_claim(self, reference: Object) -> bool:
+        """Whether the claim is there. Our copy may be behind; data is removed only when the API itself says no."""
+        place, name = str(reference.get("namespace")), str(reference.get("name"))
+        claim = self._claims.get(place, name)
+        if claim is None or uid_of(claim) != reference["uid"]:
+            try:
+                claim = await self.client.get(PERSISTENT_VOLUME_CLAIM, name, place)
+            except NotFoundError:
+                return False
+        return uid_of(claim) == str(reference["uid"])
 
 
 def make_folder(folder: Path) -> None:
