@@ -22,6 +22,7 @@ from binderops.node.api import server
 from binderops.node.arguments import parse
 from binderops.node.config import NodeConfig, load_config, read_config
 from binderops.node.kubeconfig import write_admin_kubeconfig, write_node_kubeconfig
+from binderops.node.memory import give_back
 from binderops.node.pki import ensure_pki
 from binderops.node.rooms import Room, keep_running
 
@@ -73,10 +74,11 @@ async def _serve(config: NodeConfig, *, api_only: bool) -> None:
     ready = asyncio.Event()
     api = asyncio.create_task(_run_api(config, ready), name="api")
     others = asyncio.create_task(_run_others(config, ready, api_only=api_only), name="rooms")
+    housekeeping = asyncio.create_task(give_back(), name="memory")
     stopping = asyncio.create_task(asked_to_stop.wait())
     done, _ = await asyncio.wait({api, stopping}, return_when=asyncio.FIRST_COMPLETED)
     _log.info("the node stops", pods="go on running")
-    for task in (others, api, stopping):  # the API last: the rooms write through it while they stop
+    for task in (housekeeping, others, api, stopping):  # the API last: the rooms write through it while they stop
         task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
