@@ -234,12 +234,12 @@ if get_config("cull.enabled", False):
     ]
     scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
     if get_config("cull.users"):
-        command.append("--cull-users")
+        command.append("--cull-users=true")
         scopes.append("admin:users")
     if not get_config("cull.adminUsers"):
         command.append("--cull-admin-users=false")
     if get_config("cull.removeNamedServers"):
-        command.append("--remove-named-servers")
+        command.append("--remove-named-servers=true")
     c.JupyterHub.services.append({"name": "jupyterhub-idle-culler", "command": command})
     c.JupyterHub.load_roles.append(
         {"name": "jupyterhub-idle-culler", "scopes": scopes, "services": ["jupyterhub-idle-culler"]},
