@@ -1,7 +1,7 @@
 """Kubernetes' protobuf bodies, decoded to the JSON form of the object.
 
-client-go's typed clients send them: Helm's release Secrets, Events, Leases, reviews. The envelope is `k8s\\0` and a
-`runtime.Unknown`; the messages are read by a table (`protobuf_messages`), unknown fields are skipped as protobuf does.
+client-go's typed clients send them: Helm's release Secrets, `kubectl create`, Events, Leases, reviews. The envelope is
+`k8s\\0` and a `runtime.Unknown`; messages are read by `protobuf_messages`, unknown fields are skipped as protobuf does.
 """
 
 from __future__ import annotations
@@ -13,61 +13,76 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from binderops.node.api.objects.protobuf_messages import MESSAGES, Field
+from binderops.node.api.objects.protobuf_messages import Field, message, message_of
 from binderops.node.api.objects.status import Object, bad_request, unsupported_media_type
 
 MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 50
+_ZERO = ("", 0, False, None)
 
 
 def decode(body: bytes) -> Object:
-    """A body to an object. InvalidError: 400 for what is not protobuf, 415 for a kind that is not in the table."""
+    """A body to an object. InvalidError: 400 for what is not protobuf, 415 for a kind that is not recorded."""
     if not body.startswith(MAGIC):
         raise bad_request("the body is not Kubernetes protobuf: it does not begin with k8s\\0")
     try:
         envelope = _message(body[len(MAGIC) :], "Unknown", 0)
         type_meta = envelope.get("typeMeta", {})
         api_version, kind = type_meta.get("apiVersion", ""), type_meta.get("kind", "")
-        message = next((name for name in (f"{api_version}/{kind}", kind) if name in MESSAGES), None)
-        if message is None:
+        name = message_of(api_version, kind)
+        if name is None:
             raise unsupported_media_type(
                 f"{kind or 'an object without kind'} is not read from protobuf by this server; send application/json"
             )
         raw = base64.b64decode(envelope.get("raw", ""))
-        return {"apiVersion": api_version, "kind": kind, **_message(raw, message, 0)}
-    except (IndexError, ValueError, struct.error, OverflowError) as error:
+        return {"apiVersion": api_version, "kind": kind, **_message(raw, name, 0)}
+    except (IndexError, KeyError, ValueError, struct.error, OverflowError) as error:
         raise bad_request(f"the body is not Kubernetes protobuf: {error}") from error
 
 
 def _message(data: bytes, name: str, depth: int) -> Object:
     if depth > _MAX_DEPTH:
         raise ValueError("messages nest too deep")
-    fields = MESSAGES[name]
+    fields = message(name)
     result: Object = {}
     for number, wire, value in _wire(data):
         field = fields.get(number)
         if field is None:
             continue
-        if field.form == "map":
+        if field.mapped:
             result.setdefault(field.name, {}).update([_entry(_bytes(wire, value), field, depth)])
-            continue
-        decoded = _value(field, wire, value, depth)
-        if decoded is None:
-            continue
-        if field.repeated:
-            result.setdefault(field.name, []).extend(decoded if isinstance(decoded, _Packed) else [decoded])
+        elif field.repeated:
+            result.setdefault(field.name, []).extend(_items(field, wire, value, depth))
+        elif not field.name:
+            result |= _message(_bytes(wire, value), field.form, depth + 1)
         else:
-            result[field.name] = decoded
-    return _without_empty(result)
+            decoded = _value(field.form, wire, value, depth)
+            # Go writes the zero value of what is no pointer, and its JSON omits it.
+            if field.pointer or isinstance(decoded, dict | list) or decoded not in _ZERO:
+                result[field.name] = decoded
+    return result
 
 
-class _Packed(list[Any]):
-    """Several numbers of a repeated field in one piece."""
+def _items(field: Field, wire: int, value: Any, depth: int) -> list[Any]:
+    if field.form == "int" and wire == _BYTES:
+        return [_signed(each) for each in _varints(_bytes(wire, value))]
+    return [_value(field.form, wire, value, depth)]
 
 
-def _value(field: Field, wire: int, value: Any, depth: int) -> Any:
-    match field.form:
+def _entry(data: bytes, field: Field, depth: int) -> tuple[str, Any]:
+    key, content = "", None
+    for number, wire, part in _wire(data):
+        if number == 1:
+            key = _bytes(wire, part).decode()
+        elif number == 2:
+            content = _value(field.form, wire, part, depth)
+    empty: Any = [] if field.form == "StringList" else ""
+    return key, content if content is not None else empty
+
+
+def _value(form: str, wire: int, value: Any, depth: int) -> Any:
+    match form:
         case "string":
             return _bytes(wire, value).decode()
         case "bytes":
@@ -75,39 +90,34 @@ def _value(field: Field, wire: int, value: Any, depth: int) -> Any:
         case "bool":
             return bool(_number(wire, value))
         case "int":
-            if wire == _BYTES and field.repeated:
-                return _Packed(_signed(each) for each in _varints(value))
             return _signed(_number(wire, value))
+        case "double":
+            return struct.unpack("<d", struct.pack("<Q", value))[0]
+    inner = _bytes(wire, value)
+    match form:
         case "Time":
-            return _time(_bytes(wire, value), "%Y-%m-%dT%H:%M:%S")
+            return _time(inner, "%Y-%m-%dT%H:%M:%SZ")
         case "MicroTime":
-            return _time(_bytes(wire, value), "%Y-%m-%dT%H:%M:%S.%f")
+            return _time(inner, "%Y-%m-%dT%H:%M:%S.%fZ")
         case "Quantity":
-            return str(_message(_bytes(wire, value), "Quantity", depth + 1).get("string", "0"))
+            return str(_message(inner, "Quantity", depth + 1).get("string", "0"))
         case "IntOrString":
-            parts = _message(_bytes(wire, value), "IntOrString", depth + 1)
+            parts = _message(inner, "IntOrString", depth + 1)
             return parts.get("strVal", "") if parts.get("type") else parts.get("intVal", 0)
-        case "FieldsV1" | "RawExtension" | "JSON":
-            return _raw_json(_bytes(wire, value))
+        case "FieldsV1" | "RawExtension":
+            raw = base64.b64decode(_message(inner, "Raw", depth + 1).get("raw", ""))
+            return json.loads(raw) if raw else None
         case "StringList":
-            return _message(_bytes(wire, value), "StringList", depth + 1).get("items", [])
-    return _message(_bytes(wire, value), field.form, depth + 1)
+            return _message(inner, "StringList", depth + 1).get("items", [])
+    return _message(inner, form, depth + 1)
 
 
-def _entry(value: bytes, field: Field, depth: int) -> tuple[str, Any]:
-    key, content = "", None
-    for number, wire, part in _wire(value):
-        if number == 1:
-            key = _bytes(wire, part).decode()
-        elif number == 2:
-            content = _value(Field("", field.of), wire, part, depth)
-    empty: Any = [] if field.of == "StringList" else ""
-    return key, content if content is not None else empty
-
-
-def _without_empty(message: Object) -> Object:
-    """Go's protobuf writes empty strings and zeros that its JSON omits; false and 0 may be meant and stay."""
-    return {name: value for name, value in message.items() if value not in ("", None)}
+def _time(data: bytes, form: str) -> str | None:
+    parts = _message(data, "Moment", 0)
+    if not parts:
+        return None
+    moment = datetime.fromtimestamp(parts.get("seconds", 0), UTC)
+    return moment.replace(microsecond=max(0, parts.get("nanos", 0)) // 1000 % 1_000_000).strftime(form)
 
 
 def _bytes(wire: int, value: Any) -> bytes:
@@ -120,26 +130,6 @@ def _number(wire: int, value: Any) -> int:
     if wire != _VARINT:
         raise ValueError("a field has another wire type than its message says")
     return int(value)
-
-
-def _raw_json(data: bytes) -> Any:
-    for number, _, value in _wire(data):
-        if number == 1 and isinstance(value, bytes) and value:
-            return json.loads(value)
-    return None
-
-
-def _time(data: bytes, form: str) -> str | None:
-    seconds = nanos = 0
-    for number, wire, value in _wire(data):
-        if number == 1:
-            seconds = _signed(_number(wire, value))
-        elif number == 2:
-            nanos = _signed(_number(wire, value))
-    if not seconds and not nanos:
-        return None
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=max(0, nanos) // 1000 % 1_000_000)
-    return moment.strftime(form) + "Z"
 
 
 def _wire(data: bytes) -> Iterator[tuple[int, int, Any]]:
