@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from binderops.errors import SpawnError
@@ -54,6 +54,15 @@ async def _address_of_running(spawner: Any) -> str:
 async def _first_answer(spawner: Any, url: str) -> None:
     """Ask until the server answers: anything below 500 does, since it comes from the server itself."""
     while True:
+        if await _status(url) < 500:
+            return
+        _living(spawner)
+        await asyncio.sleep(ASK_SECONDS)
+
+
+async def _status(url: str) -> int:
+    """The status of one answer; 599, as tornado counts it, where there was none."""
+    try:
         answer = await _client().fetch(
             url,
             raise_error=False,
@@ -61,10 +70,9 @@ async def _first_answer(spawner: Any, url: str) -> None:
             connect_timeout=ANSWER_SECONDS,
             request_timeout=ANSWER_SECONDS,
         )
-        if answer.code < 500:  # tornado's own failures (refused, timed out) are 599
-            return
-        _living(spawner)
-        await asyncio.sleep(ASK_SECONDS)
+    except (OSError, HTTPClientError):  # refused, unreachable, closed, timed out
+        return 599
+    return int(answer.code)
 
 
 def _living(spawner: Any) -> Mapping[str, Any]:
