@@ -147,6 +147,8 @@ class EngineSettings(BaseModel):
                     "runtime": self.runtime,
                     "cgroup_manager": "cgroupfs",
                     "events_logger": "file",
+                    # Two conmon processes stay this long (s) after each exec; the default of 300 lets probes pile up.
+                    "exit_command_delay": 5,
                     "lock_type": "file",
                     "static_dir": str(self.storage / "libpod"),
                     "tmp_dir": str(self.run / "libpod"),

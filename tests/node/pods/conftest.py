@@ -57,6 +57,7 @@ class Node:
         return {**os.environ, "BINDEROPS_RUN": str(self.run)}
 
     def start(self) -> None:
+        self.kubeconfig.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command("run"), "--api-port", str(self.port), "--host-address", "127.0.0.1"],
@@ -64,8 +65,8 @@ class Node:
                 stderr=log,
                 env=self.environment,
             )
-        self.wait_for(lambda: self.kubeconfig.exists(), "the kubeconfig")
-        self.wait_for(lambda: self.socket.exists(), "the engine's socket")
+        self.wait_for(self.kubeconfig.exists, "the kubeconfig")
+        self.wait_for(self.socket.exists, "the engine's socket")
 
     def wait_for(self, condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
         end = time.monotonic() + seconds

@@ -85,7 +85,7 @@ async def test_exit_codes_messages_and_phases(make: Any, wait_for: Any) -> None:
 
 
 async def test_memory_limit(make: Any, wait_for: Any) -> None:
-    hungry = "x=a; while true; do x=$x$x; done"
+    hungry = "sleep 0.3; x=a; while true; do x=$x$x; done"
     await make("hungry", hungry, restartPolicy="Never", container={"resources": {"limits": {"memory": "16Mi"}}})
     pod = await wait_for("hungry", ended)
     assert status_of(pod)["state"]["terminated"]["reason"] == "OOMKilled"
@@ -334,7 +334,7 @@ async def test_a_pod_that_ends_well_within_its_grace(client: Client, make: Any, 
     with pytest.raises(NotFoundError):
         await client.get(POD, "polite", "default")
     assert not (node.state / "nodes" / node.name / "pods" / uid).exists()
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/{uid}"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/binderops/{node.name}/{uid}"))
 
 
 async def test_active_deadline(make: Any, wait_for: Any) -> None:

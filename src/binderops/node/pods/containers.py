@@ -10,7 +10,7 @@ from typing import Any, Literal
 from binderops.errors import BinderOpsError
 from binderops.kube.kinds import Object
 from binderops.kube.objects import uid_of
-from binderops.node.pods import ending, starting
+from binderops.node.pods import cgroups, ending, starting
 from binderops.node.pods.actions import Outcome
 from binderops.node.pods.exits import ended
 from binderops.node.pods.kit import Kit
@@ -97,7 +97,10 @@ class Containers:
 
     async def note_exit(self, unit: Unit, record: Record) -> None:
         """The process of `record` has ended: take over how."""
+        killed = cgroups.oom_kills(self._kit.config.name, uid_of(self._pod()), record.id) > 0
         current = await ending.final_record(self._kit, record)
+        if killed and current.exit_code != 0:
+            current = current._replace(oom_killed=True)
         if unit.view.record is not None and unit.view.record.id == record.id:
             await self._note_end(unit, current)
 

@@ -137,7 +137,9 @@ def _container_status(pod: Object, view: View, facts: PodFacts) -> Object:
     if view.previous is not None:
         status["lastState"] = {"terminated": terminated(view.previous, view.previous_message)}
     if record is None:
-        status["state"] = {"waiting": _waiting(view)}
+        # Until the init containers are done, an app container waits for them, not for itself.
+        early = view.role == "app" and not facts.initialized
+        status["state"] = {"waiting": {"reason": "PodInitializing"} if early else _waiting(view)}
     elif record.state == "running":
         status["state"] = {"running": {"startedAt": _time(record.started_at)}}
     elif not terminal and restarts_after(_policy_of(view, policy), record.exit_code):

@@ -25,6 +25,7 @@ async def stop(config: NodeConfig) -> None:
     if settings.folder.exists():
         await _stop_containers(settings, config.name)
     await stop_service(settings, release=True)
+    await asyncio.to_thread(cgroups.remove_all, config.name)
     # Disk and memory volumes, subPaths, the engine's own mounts: the deepest first.
     for mount in reversed(mounts()):
         point = Path(mount.point)
@@ -42,8 +43,6 @@ async def _stop_containers(settings: EngineSettings, node: str) -> None:
         for result in results:
             if isinstance(result, BaseException):
                 log.warning("a container could not be stopped", error=str(result))
-        for uid in {str((container.get("Labels") or {}).get(records.POD_UID, "")) for container in found}:
-            await asyncio.to_thread(cgroups.remove, node, uid)
 
 
 async def _stop_one(podman: Podman, identity: str) -> None:
