@@ -12,6 +12,7 @@ from binderops.images.machine import MachineSettings, detect_package_settings
 from binderops.images.places import ImagePlaces
 from binderops.images.progress import ImageProgress, ProgressCallback
 from binderops.images.publishing import publish_images
+from binderops.images.removal import remove_images
 
 __all__ = [
     "ImageLock",
@@ -24,4 +25,5 @@ __all__ = [
     "detect_package_settings",
     "publish_images",
     "read_lock",
+    "remove_images",
 ]

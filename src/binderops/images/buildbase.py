@@ -52,7 +52,9 @@ async def prepare_build_base(engine: ImageEngine, lock: ImageLock, *, reporter: 
     await engine.podman(
         "run", "--rm", "--pull=never", "--network", "none",
         "--uidmap", USER_IDS, "--gidmap", USER_IDS, "--cap-add", "SYS_ADMIN",
-        "--security-opt", "seccomp=unconfined", "--volume", f"{target}:/base",
+        "--security-opt", "seccomp=unconfined",
+        # Where AppArmor is in force, its default profile for containers forbids to mount.
+        "--security-opt", "apparmor=unconfined", "--volume", f"{target}:/base",
         lock.images["build"].reference, "bash", "-c", _UNPACK, "unpack", version,
         what="unpacking the notebook base for build pods", timeout_seconds=600,
     )  # fmt: skip

@@ -55,9 +55,7 @@ async def build_images(
         builder = _Builder(engine=engine, sources=sources, reporter=reporter)
         try:
             base = await builder.base(settings, pulled_root)
-            pinned = await builder.children(base)
-            lock = ImageLock(pinned)
-            await prepare_build_base(engine, lock, reporter=reporter)
+            lock = await builder.children(base)
         finally:
             shutil.rmtree(places.work, ignore_errors=True)
             # It holds this machine's index, and perhaps a password in its address.
@@ -91,20 +89,26 @@ class _Builder:
             self._reporter.tell("debian", "built")
         return await self._image(BASE, parent=root_digest, arguments={"ROOT": root})
 
-    async def children(self, base: str) -> dict[str, PinnedImage]:
-        """Build the images that stand on the base, side by side."""
+    async def children(self, base: str) -> ImageLock:
+        """Build the images that stand on the base, side by side, and what build pods mount of them."""
         try:
             async with asyncio.TaskGroup() as group:
-                for image in CHILDREN:
-                    extras = " ".join(self._sources.extras(image))
-                    arguments = {"EXTRAS": extras} if extras else {}
-                    group.create_task(self._image(image, parent=base, arguments=arguments), name=image.name)
+                tasks = {image.name: group.create_task(self._child(image, base)) for image in CHILDREN}
+                # The largest image takes longest, and build pods need nothing of it.
+                notebook, build = await tasks["notebook"], await tasks["build"]
+                needed = ImageLock({"notebook": notebook, "build": build})
+                await prepare_build_base(self._engine, needed, reporter=self._reporter)
         except BaseExceptionGroup as failed:
             # One reason is enough to act on; the others were cancelled, or fail for the same.
             reasons = failed.subgroup(ImageError)
             raise (reasons or failed).exceptions[0] from None
-        digests = [(image, await self._engine.digest(f"{image.repository}:latest")) for image in CHILDREN]
-        return {image.name: PinnedImage(image.repository, digest or "") for image, digest in digests}
+        return ImageLock({name: task.result() for name, task in tasks.items()})
+
+    async def _child(self, image: ImageDefinition, base: str) -> PinnedImage:
+        extras = " ".join(self._sources.extras(image))
+        await self._image(image, parent=base, arguments={"EXTRAS": extras} if extras else {})
+        digest = await self._engine.digest(f"{image.repository}:latest")
+        return PinnedImage(image.repository, digest or "")
 
     async def _image(self, image: ImageDefinition, *, parent: str, arguments: dict[str, str]) -> str:
         files = self._sources.files(image)

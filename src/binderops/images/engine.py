@@ -53,6 +53,8 @@ class ImageEngine:
         on_line: Callable[[str], None] = lambda _: None,
     ) -> list[str]:
         """Run `podman ARGUMENTS`; raises ImageError."""
+        # Even looking at an image writes below TMPDIR.
+        self.places.work.mkdir(exist_ok=True, mode=0o700)
         return await run_program(
             ["podman", *arguments],
             environment=self._environment(),

@@ -1,0 +1,148 @@
+"""Images by the real engine: built once, kept, rebuilt when sources change, found by digest from another store."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from binderops.errors import ImageError
+from binderops.images import ImagePlaces, MachineSettings, build_images, remove_images
+from binderops.images.context import source_digest
+from binderops.images.definitions import BASE, CHILDREN, Sources
+from binderops.images.engine import ImageEngine
+from binderops.images.progress import ImageProgress
+from binderops.images.rootfs import REPOSITORY_OF_ROOT, root_options
+
+pytestmark = [pytest.mark.podman, pytest.mark.root]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Sources:
+    """A project whose images hold one file each: no program runs while they are built."""
+    root = tmp_path / "project"
+    for image in (BASE, *CHILDREN):
+        folder = root / "images" / image.name
+        folder.mkdir(parents=True)
+        start = "ARG ROOT\nFROM ${ROOT}" if image is BASE else "FROM localhost/binderops/base"
+        (folder / "Containerfile").write_text(f"{start}\nCOPY content /{image.name}\n")
+        (folder / "content").write_text("one")
+        for room in image.rooms:
+            (root / "src/binderops" / room).mkdir(parents=True, exist_ok=True)
+    (root / "images/base/packages.txt").write_text("none\n")
+    for name in ("__init__.py", "errors.py", "py.typed"):
+        (root / "src/binderops" / name).touch()
+    (root / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    for name in ("uv.lock", "LICENSE", "README.md"):
+        (root / name).touch()
+    return Sources(root)
+
+
+@pytest.fixture
+async def state(tmp_path: Path, project: Sources) -> AsyncIterator[Path]:
+    """A state folder whose root filesystem is there already, so that no Debian is downloaded."""
+    state = tmp_path / "state"
+    engine = ImageEngine(ImagePlaces(state))
+    await engine.prepare()
+    archive = tmp_path / "root.tar"
+    with tarfile.open(archive, "w") as tar:
+        entry = tarfile.TarInfo("etc/root")
+        entry.size = 4
+        tar.addfile(entry, io.BytesIO(b"root"))
+    packages = project.files(BASE)["packages.txt"]
+    digest = source_digest({"packages.txt": packages}, parent="", options=root_options(None))
+    await engine.podman("import", "--quiet", str(archive), f"{REPOSITORY_OF_ROOT}:{digest[:12]}", what="importing")
+    yield state
+    await remove_images(state)
+
+
+def run(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=False)
+
+
+async def build(state: Path, project: Sources) -> dict[str, str]:
+    """Build, and return how each image came out. Its tiny build image cannot unpack a base for build pods."""
+    told: list[ImageProgress] = []
+    with pytest.raises(ImageError, match="unpacking the notebook base"):
+        await build_images(state, progress=told.append, settings=MachineSettings(), sources=project)
+    return {event.image: event.state for event in told if event.state != "building"}
+
+
+async def test_built_kept_rebuilt(state: Path, project: Sources) -> None:
+    all_built = {image.name: "built" for image in (BASE, *CHILDREN)}
+    assert await build(state, project) == {"debian": "kept", **all_built}
+    engine = ImageEngine(ImagePlaces(state))
+    first = {image.name: await engine.digest(f"{image.repository}:latest") for image in (BASE, *CHILDREN)}
+    assert all(first.values())
+
+    assert set((await build(state, project)).values()) == {"kept"}
+
+    (project.root / "images/notebook/content").write_text("two")
+    assert {name for name, how in (await build(state, project)).items() if how == "built"} == {"notebook"}
+    assert await engine.digest("localhost/binderops/notebook:latest") != first["notebook"]
+
+    (project.root / "images/notebook/content").write_text("one")
+    assert set((await build(state, project)).values()) == {"kept"}
+    assert await engine.digest("localhost/binderops/notebook:latest") == first["notebook"]
+
+    (project.root / "images/base/content").write_text("two")
+    outcome = await build(state, project)
+    assert {name for name, how in outcome.items() if how == "kept"} == {"debian"}
+
+
+async def test_a_node_finds_an_image_by_digest_in_its_additional_store(
+    state: Path, project: Sources, tmp_path: Path
+) -> None:
+    await build(state, project)
+    engine = ImageEngine(ImagePlaces(state))
+    digest = await engine.digest("localhost/binderops/platform:latest")
+    node = tmp_path / "node"
+    node.mkdir()
+    (node / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{node}/storage"\nrunroot = "{node}/run"\n'
+        f'[storage.options]\nadditionalimagestores = ["{state}/images/storage"]\n'
+    )
+    environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(node / "storage.conf")}
+
+    def exists(reference: str) -> bool:
+        return run(["podman", "image", "exists", reference], environment).returncode == 0
+
+    try:
+        assert exists(f"localhost/binderops/platform@{digest}")
+        assert not exists(f"localhost/binderops/platform@sha256:{'0' * 64}")
+    finally:
+        run(["umount", f"{node}/storage/overlay"])
+
+
+async def test_a_broken_image_says_why_and_leaves_the_others(state: Path, project: Sources) -> None:
+    (project.root / "images/notebook/Containerfile").write_text("FROM localhost/binderops/base\nCOPY missing /x\n")
+    with pytest.raises(ImageError) as failed:
+        await build_images(state, progress=lambda _: None, settings=MachineSettings(), sources=project)
+    assert failed.value.what == "building the image notebook failed"
+    assert "missing" in str(failed.value.why)
+    assert not ImagePlaces(state).lock_file.exists()
+    assert list(ImagePlaces(state).root.glob("work")) == []
+
+
+async def test_what_an_interrupted_build_left_is_removed(state: Path) -> None:
+    engine = ImageEngine(ImagePlaces(state))
+    root = next(line for line in await engine.podman("image", "ls", "--quiet", what="x") if line)
+    environment = engine._environment()
+    engine.machine_folder.mkdir()
+    left = run(["buildah", "from", "--pull-never", root], environment)
+    assert left.returncode == 0, left.stderr
+    (engine.places.work / "half").write_text("")
+    await engine.prepare()
+    assert await engine.podman("container", "ls", "--all", "--external", "--quiet", what="x") == []
+    assert not (engine.places.work / "half").exists()
+
+
+async def test_removal_leaves_nothing(state: Path) -> None:
+    await remove_images(state)
+    assert not (state / "images").exists()
+    assert str(state) not in Path("/proc/self/mountinfo").read_text()
