@@ -281,6 +281,21 @@ async def test_a_stateful_set_has_ordinals_and_claims(cluster: Any, namespace: s
     assert {p["spec"]["containers"][0]["image"] for p in pods} == {"b"}
 
 
+async def test_claims_go_when_the_policy_says_so(cluster: Any, namespace: str) -> None:
+    entry = claim(namespace)
+    del entry["metadata"]["namespace"]
+    policy = {"whenDeleted": "Delete", "whenScaled": "Delete"}
+    made = workload(STATEFUL_SET, namespace, "s", replicas=2, serviceName="svc", volumeClaimTemplates=[entry])
+    await cluster.client.create(made | {"spec": made["spec"] | {"persistentVolumeClaimRetentionPolicy": policy}})
+    await cluster.until(STATEFUL_SET, "s", namespace, lambda s: s.get("status", {}).get("readyReplicas") == 2)
+    await cluster.until_list(PERSISTENT_VOLUME_CLAIM, namespace, lambda claims: all(map(owners_of, claims)))
+    await cluster.client.patch(STATEFUL_SET, "s", namespace, {"spec": {"replicas": 1}})
+    await cluster.gone(PERSISTENT_VOLUME_CLAIM, "data-s-1", namespace)
+    assert await cluster.client.get(PERSISTENT_VOLUME_CLAIM, "data-s-0", namespace)
+    await cluster.client.delete(STATEFUL_SET, "s", namespace)
+    await cluster.gone(PERSISTENT_VOLUME_CLAIM, "data-s-0", namespace)
+
+
 async def test_a_daemon_set_has_one_pod(cluster: Any, namespace: str) -> None:
     await cluster.client.create(workload(DAEMON_SET, namespace))
     done = await cluster.until(DAEMON_SET, "w", namespace, lambda d: d.get("status", {}).get("numberAvailable") == 1)

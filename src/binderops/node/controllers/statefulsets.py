@@ -17,6 +17,8 @@ from binderops.kube.objects import (
     metadata_of,
     name_of,
     namespace_of,
+    owner_reference,
+    owners_of,
     spec_of,
     status_of,
     uid_of,
@@ -81,6 +83,7 @@ class StatefulSetController(Controller):
             message = f"delete Pod {name_of(pod)} in StatefulSet {key[1]} successful"
             await self.recorder.event(stateful_set, "SuccessfulDelete", message)
         pods = self._owned.get(uid_of(stateful_set))
+        await self._retain(stateful_set, pods)
         status = status_for(stateful_set, pods, current, update, now)
         await self.context.update_status(stateful_set, status)
         in_use = {status["currentRevision"], status["updateRevision"]}
@@ -90,6 +93,26 @@ class StatefulSetController(Controller):
         minimum = int(spec_of(stateful_set).get("minReadySeconds") or 0)
         delays = [seconds_until_available(pod, minimum, now) for pod in pods]
         return earliest([*delays, *(seconds_until_replaced(pod, now) for pod in too_soon)])
+
+    async def _retain(self, stateful_set: Object, pods: Sequence[Object]) -> None:
+        """Carry out persistentVolumeClaimRetentionPolicy on the claims that there are."""
+        namespace = namespace_of(stateful_set)
+        present = {ordinal_of(pod) for pod in pods}
+        for (place, name), volume_claim in list(self._claims.objects.items()):
+            ordinal = claim_ordinal(stateful_set, name) if place == namespace else None
+            if ordinal is None or is_deleting(volume_claim):
+                continue
+            if (
+                ordinal not in ordinals(stateful_set)
+                and ordinal not in present
+                and _retention(stateful_set, "whenScaled")
+            ):
+                await self.context.delete(volume_claim)
+                continue
+            owners = owners_for(stateful_set, volume_claim)
+            if owners != owners_of(volume_claim):
+                body = {"metadata": {"uid": uid_of(volume_claim), "ownerReferences": owners or None}}
+                await self.context.patch(volume_claim, body)
 
     async def _create(self, stateful_set: Object, ordinal: int, revision: Object) -> None:
         for volume_claim in claims_for(stateful_set, ordinal):
@@ -107,8 +130,7 @@ class StatefulSetController(Controller):
 def plan_step(stateful_set: Object, pods: Sequence[Object], update_hash: str, now: datetime) -> Step:
     """The next step, by the rules of Kubernetes' `defaultStatefulSetControl.updateStatefulSet`."""
     spec = spec_of(stateful_set)
-    first = int((spec.get("ordinals") or {}).get("start") or 0)
-    wanted = range(first, first + replicas_of(stateful_set))
+    wanted = ordinals(stateful_set)
     by_ordinal = {ordinal_of(pod): pod for pod in pods}
     parallel = spec.get("podManagementPolicy") == "Parallel"
     strategy = spec.get("updateStrategy") or {}
@@ -181,6 +203,28 @@ def claims_for(stateful_set: Object, ordinal: int) -> list[Object]:
     return claims
 
 
+def claim_ordinal(stateful_set: Object, name: str) -> int | None:
+    """The ordinal of a claim of this StatefulSet, by its name; None for any other claim."""
+    for template in _templates(stateful_set):
+        match = re.fullmatch(rf"{re.escape(name_of(template))}-{re.escape(name_of(stateful_set))}-(\d+)", name)
+        if match:
+            return int(match.group(1))
+    return None
+
+
+def owners_for(stateful_set: Object, volume_claim: Object) -> list[Object]:
+    """A claim's owner references: the StatefulSet among them if its claims go with it (whenDeleted)."""
+    others = [owner for owner in owners_of(volume_claim) if owner.get("uid") != uid_of(stateful_set)]
+    mine = [owner_reference(stateful_set, controller=False)] if _retention(stateful_set, "whenDeleted") else []
+    return others + mine
+
+
+def ordinals(stateful_set: Object) -> range:
+    """The ordinals that the StatefulSet asks for."""
+    first = int((spec_of(stateful_set).get("ordinals") or {}).get("start") or 0)
+    return range(first, first + replicas_of(stateful_set))
+
+
 def ordinal_of(pod: Mapping[str, object]) -> int:
     """The number at the end of the pod's name, -1 if there is none."""
     match = re.search(r"-(\d+)$", name_of(pod))
@@ -217,6 +261,11 @@ def _is_member(stateful_set: Object, pod: Object) -> bool:
 
 def _is_well(pod: Object, minimum: int, now: datetime) -> bool:
     return not is_deleting(pod) and seconds_until_available(pod, minimum, now) == 0
+
+
+def _retention(stateful_set: Object, when: str) -> bool:
+    """Whether claims are deleted `whenDeleted` or `whenScaled`; they are retained unless the policy says so."""
+    return (spec_of(stateful_set).get("persistentVolumeClaimRetentionPolicy") or {}).get(when) == "Delete"
 
 
 def _templates(stateful_set: Object) -> list[Object]:
