@@ -8,7 +8,6 @@ kube-apiserver's chain of field managers (strip metadata, cap updaters, before-f
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -225,7 +224,7 @@ def _settled(old: Object | None, new: Object, managers: Managers) -> Object:
     metadata = {key: value for key, value in (new.get("metadata") or {}).items() if key != "managedFields"}
     if managers:
         metadata["managedFields"] = encode(managers)
-    return {**deepcopy(new), "metadata": deepcopy(metadata)}
+    return {**new, "metadata": metadata}
 
 
 def _comparable(obj: Object) -> Object:

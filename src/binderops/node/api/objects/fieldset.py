@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from binderops.kube.schemas import Schema
@@ -199,6 +200,7 @@ def _element_text(element: str) -> str:
     return f"[={content}]" if kind == "v:" else f"[{content}]"
 
 
+@lru_cache(maxsize=8192)
 def _canonical(element: str) -> str:
     kind, content = element[:2], element[2:]
     match kind:
