@@ -1,0 +1,175 @@
+"""Launches through a real hub, quotas over real pods, and builds that outlive the binder."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import quote
+
+import pytest
+from tests.binder.cluster import NAMESPACE, Cluster, Run, line
+from tests.binder.conftest import MakeBinder, RunningHub, Served
+from tests.binder.test_binder_stream import good_build, push
+from tests.git.git_server import GitServer
+
+from binderops.binder.application import Binder
+from binderops.binder.launches.hub import Hub
+from binderops.binder.launches.launcher import Launched, Launcher, LaunchRequest
+from binderops.binder.metrics import Metrics
+from binderops.binder.traits import Launcher as Traits
+from binderops.errors import HubError
+from binderops.kube.kinds import POD
+
+
+async def launch(hub: RunningHub, image: str, traits: Traits) -> tuple[list[str], Launched]:
+    api = Hub(f"{hub.url}hub/api/", hub.token, retries=2, first_pause=0.01)
+    launcher = Launcher(api, hub.url, traits, Metrics())
+    launched, texts = Launched(), []
+    try:
+        request = LaunchRequest(image, "https://example.org/a/b", {})
+        async for item in launcher.launch(request, launched):
+            assert item["phase"] == "launching"
+            texts.append(item["message"])
+    finally:
+        await api.close()
+    return texts, launched
+
+
+async def test_a_launch(hub: RunningHub) -> None:
+    texts, launched = await launch(hub, "good:1", Traits())
+    assert texts[0] == "Launching server...\n"
+    assert any("Server ready at" in text for text in texts)
+    assert launched.url.startswith(f"{hub.url}user/a-b-")
+    assert launched.attempts == 1
+
+
+async def test_a_server_that_does_not_start_is_tried_again_and_then_told(hub: RunningHub) -> None:
+    texts: list[str] = []
+    api = Hub(f"{hub.url}hub/api/", hub.token)
+    launcher = Launcher(api, hub.url, Traits(retries=2, retry_delay=0.01), Metrics())
+    with pytest.raises(HubError, match=r"[Ss]pawn failed"):
+        async for item in launcher.launch(LaunchRequest("broken:1", "https://x/y", {}), Launched()):
+            texts.append(item["message"])
+    await api.close()
+    assert "Launch attempt 1 failed, retrying...\n" in texts
+
+
+async def test_a_hub_that_refuses_or_is_gone(hub: RunningHub) -> None:
+    stranger = RunningHub(hub.url, "wrong")
+    with pytest.raises(HubError, match="Failed to create temporary user for good:1"):
+        await launch(stranger, "good:1", Traits(retries=1))
+    gone = RunningHub("http://127.0.0.1:9/", hub.token)
+    with pytest.raises(HubError, match="Failed to create temporary user for good:1"):
+        await launch(gone, "good:1", Traits(retries=1))
+
+
+async def test_a_launch_that_takes_too_long(hub: RunningHub) -> None:
+    with pytest.raises(HubError, match="took too long to launch"):
+        await launch(hub, "good:1", Traits(retries=1, launch_timeout=0.001))
+
+
+async def make_user_pod(binder: Binder, cluster: Cluster, name: str, image: str) -> None:
+    async with cluster.client() as kube:
+        await kube.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "labels": {"app": "jupyterhub", "component": "singleuser-server"},
+                },
+                "spec": {"containers": [{"name": "notebook", "image": image}]},
+            }
+        )
+    async with asyncio.timeout(10):
+        while name not in {pod["metadata"]["name"] for pod in binder.pods.users}:
+            await asyncio.sleep(0.01)
+
+
+async def remove_user_pod(cluster: Cluster, name: str) -> None:
+    async with cluster.client() as kube:
+        await kube.delete(POD, name, NAMESPACE, grace_seconds=0)
+
+
+async def test_the_quota_of_all(make_binder: MakeBinder, cluster: Cluster, git_server: GitServer) -> None:
+    git_server.make("quota", {"a": ""})
+    path = f"build/git/{quote(git_server.url('quota'), safe='')}/HEAD"
+    async with make_binder(values={"config": {"LaunchQuota": {"total_quota": 0}}}) as served:
+        (event,) = await served.events(path)
+        assert event["message"] == "Too many users on this BinderHub! Try again soon.\n"
+        assert "status_code" not in event
+        metrics = served.binder.metrics.text().decode()
+        assert 'binderhub_launch_count_total{provider="Git"' in metrics
+        assert 'status="pod_quota"' in metrics
+
+
+async def test_the_quota_of_one_repository(
+    served: Served, make_binder: MakeBinder, cluster: Cluster, git_server: GitServer
+) -> None:
+    git_server.make("repo-quota", {"a": ""})
+    url = git_server.url("repo-quota")
+    cluster.on_build(url, good_build)
+    path = f"build/git/{quote(url, safe='')}/HEAD"
+    first = await served.events(path)
+    image = first[-1]["image"]
+    await make_user_pod(served.binder, cluster, "jupyter-one", f"{image.rpartition(':')[0]}:another")
+    try:
+        async with make_binder(per_repo_quota=1) as limited:
+            events = await limited.events(path)
+        assert events[-1]["message"] == f"Too many users running {url}! Try again soon.\n"
+        assert events[0]["phase"] == "built"
+        assert events[-1]["explanation"]["id"] == "too-many"
+    finally:
+        await remove_user_pod(cluster, "jupyter-one")
+
+
+async def test_a_new_binder_attaches_to_a_build_that_runs(
+    make_binder: MakeBinder, cluster: Cluster, git_server: GitServer, served: Served
+) -> None:
+    git_server.make("attached", {"a": ""})
+    url = git_server.url("attached")
+    path = f"build/git/{quote(url, safe='')}/HEAD"
+    go_on = asyncio.Event()
+
+    async def script(run: Run) -> int:
+        await run.write(line("building", "before\n"))
+        while not go_on.is_set():  # another loop's event: looked at, not awaited
+            await asyncio.sleep(0.01)
+        await run.write(line("building", "after\n"))
+        await push(run)
+        return 0
+
+    cluster.on_build(url, script)
+    before = len(cluster.created)
+    async with make_binder() as first:
+        watching = asyncio.create_task(first.events(path))
+        async with asyncio.timeout(10):
+            while not any(
+                "before" in run.log.decode() for run in cluster.runs.values() if run.pod in cluster.created[before:]
+            ):
+                await asyncio.sleep(0.01)
+    stopped = await asyncio.gather(watching, return_exceptions=True)
+    assert stopped
+    following = asyncio.create_task(served.events(path))
+    async with asyncio.timeout(10):
+        while not served.binder.builds.watchers_of(url):
+            await asyncio.sleep(0.01)
+    go_on.set()
+    events = await following
+    assert [each["message"] for each in events if each.get("phase") == "building"] == ["before\n", "after\n"]
+    assert events[-1]["phase"] == "ready"
+    assert len(cluster.created) == before + 1
+
+
+async def test_a_pod_of_an_earlier_failure_is_replaced(served: Served, cluster: Cluster, git_server: GitServer) -> None:
+    git_server.make("again", {"a": ""})
+    url = git_server.url("again")
+    path = f"build/git/{quote(url, safe='')}/HEAD"
+
+    async def bad(run: Run) -> int:
+        return 1
+
+    cluster.on_build(url, bad)
+    assert (await served.events(path))[-1]["phase"] == "failed"
+    cluster.on_build(url, good_build)
+    assert (await served.events(path))[-1]["phase"] == "ready"
