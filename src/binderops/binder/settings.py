@@ -49,10 +49,10 @@ class Machine(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    ca_certificates: str = Field("", alias="caCertificates")
-    package_index: dict[str, str] = Field({}, alias="packageIndex")
+    ca_certificates: str = Field(default="", alias="caCertificates")
+    package_index: dict[str, str] = Field(default={}, alias="packageIndex")
     proxies: dict[str, str] = {}
-    build_base_store: str = Field("", alias="buildBaseStore")
+    build_base_store: str = Field(default="", alias="buildBaseStore")
 
 
 class Global(BaseModel):
@@ -61,8 +61,8 @@ class Global(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     domain: str = ""
-    public_port: int = Field(80, alias="publicPort")
-    public_tls_port: int = Field(0, alias="publicTlsPort")
+    public_port: int = Field(default=80, alias="publicPort")
+    public_tls_port: int = Field(default=0, alias="publicTlsPort")
     images: Images = Images()
     machine: Machine = Field(default_factory=lambda: Machine.model_validate({}))
 

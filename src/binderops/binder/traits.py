@@ -64,20 +64,20 @@ class BinderHub(Traits):
     debug: bool = False
     hub_url: Url = ""
     hub_url_local: Url = ""
-    hub_api_token: str = Field("", repr=False)
+    hub_api_token: str = Field(default="", repr=False)
     cors_allow_origin: str = ""
     badge_base_url: Url = ""
     normalized_origin: str = ""
     enable_api_only_mode: bool = False
     use_registry: bool = True
     image_prefix: str = ""
-    concurrent_build_limit: int = Field(32, ge=1)
+    concurrent_build_limit: int = Field(default=32, ge=1)
     per_repo_quota: int = 0
     per_repo_quota_higher: int = 0
     pod_quota: int | None = None
     repo_providers: dict[str, str] = {"gh": "GitHubRepoProvider", "git": "GitRepoProvider"}
     ban_networks: Annotated[dict[str, str], AfterValidator(_networks)] = {}
-    build_token_secret: str = Field("", repr=False)
+    build_token_secret: str = Field(default="", repr=False)
     build_token_expires_seconds: int = 300
     build_token_check_origin: bool = True
     build_cleanup_interval: float = 60
@@ -110,7 +110,7 @@ class KubernetesBuildExecutor(Traits):
     build_image: str = ""
     extra_envs: dict[str, str] = {}
     image_pull_secrets: list[str | dict[str, str]] = []
-    log_tail_lines: int = Field(100, ge=0)
+    log_tail_lines: int = Field(default=100, ge=0)
     memory_request: ByteSize = 0
     namespace: str = ""
     node_selector: dict[str, str] = {}
@@ -126,7 +126,7 @@ class KubernetesCleaner(Traits):
 class Launcher(Traits):
     """How a server is asked for, in attempts and seconds."""
 
-    retries: int = Field(4, ge=1)
+    retries: int = Field(default=4, ge=1)
     retry_delay: float = 4
     launch_timeout: float = 600
 
@@ -158,7 +158,7 @@ class RepoProvider(Traits):
     banned_specs: Patterns = []
     high_quota_specs: Patterns = []
     spec_config: list[SpecConfig] = []
-    git_credentials: str = Field("", repr=False)
+    git_credentials: str = Field(default="", repr=False)
 
 
 class GitHubRepoProvider(RepoProvider):
@@ -167,8 +167,8 @@ class GitHubRepoProvider(RepoProvider):
     hostname: str = "github.com"
     api_base_path: str = "https://api.{hostname}"
     client_id: str = ""
-    client_secret: str = Field("", repr=False)
-    access_token: str = Field("", repr=False)
+    client_secret: str = Field(default="", repr=False)
+    access_token: str = Field(default="", repr=False)
 
 
 class GitRepoProvider(RepoProvider):
