@@ -1,9 +1,12 @@
-"""The queue: a key at most once, never twice at once, later again after failures."""
+"""The queue: a key at most once, never twice at once, later again after failures. And the page of controllers."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
+from binderops.node.controllers import CONTROLLERS
 from binderops.node.controllers.machinery import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Queue
 
 A, B = ("x", "a"), ("x", "b")
@@ -50,3 +53,9 @@ async def test_failures_wait_longer_each_time() -> None:
     queue.forget(A)
     assert queue.retry(A) <= FIRST_RETRY_SECONDS * 1.2
     queue.close()
+
+
+def test_the_page_names_every_controller() -> None:
+    page = Path(__file__).parents[3] / "docs" / "develop" / "controllers.md"
+    named = re.findall(r"^\| `([a-z-]+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert named == [controller.name for controller in CONTROLLERS]
