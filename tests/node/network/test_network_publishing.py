@@ -133,6 +133,7 @@ async def test_many_connections_at_once(node: Any) -> None:
     web = await node.pod("web", listen=(8000,))
     port = free_port()
     await publish(node, "web", [web], port)
+    assert node.api.events == []
     answers = await asyncio.gather(*(http_get("127.0.0.1", port) for _ in range(200)))
     assert set(answers) == {f"web {node.config.bridge_address} 8000"}
 

@@ -275,13 +275,13 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 (pathlib would cost a megabyte)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.umask(0o177)
-    control.bind(path)
+    unready = f"{path}.{os.getpid()}"
+    control.bind(unready)
     control.listen(8)
     control.setblocking(False)
+    os.rename(unready, path)  # noqa: PTH104 (pathlib would cost a megabyte); whoever sees the socket can talk to it
     Forwarder(control).run()
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108

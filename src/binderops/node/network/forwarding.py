@@ -71,6 +71,8 @@ async def _ask(config: NodeConfig, request: dict[str, object]) -> Listening:
         raise NetworkError(
             f"the forwarder did not answer within {ANSWER_SECONDS:.0f} s", where=str(_socket(config))
         ) from None
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise NetworkError("the forwarder went away", where=str(_socket(config)), why=str(error)) from None
     except ValueError as error:
         raise NetworkError("the forwarder's answer is not understood", why=str(error)) from None
     if "error" in answer:
