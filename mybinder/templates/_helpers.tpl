@@ -82,7 +82,7 @@ spec:
         - name: nginx
           image: {{ include "mybinder.image" (list $root .values.image "platform") }}
           imagePullPolicy: {{ .values.image.pullPolicy | default "IfNotPresent" }}
-          command: [nginx, -e, stderr, -c, /etc/{{ .app }}/nginx.conf, -g, "daemon off;"]
+          args: [nginx, -e, stderr, -c, /etc/{{ .app }}/nginx.conf, -g, "daemon off;"]
           ports:
             - {name: http, containerPort: 8080}
           volumeMounts:

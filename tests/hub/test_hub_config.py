@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from jupyterhub.app import JupyterHub
+from jupyterhub_idle_culler import IdleCuller
 from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
@@ -67,6 +68,9 @@ def test_idle_servers_and_their_users_go(load_config: Any) -> None:
         "--cull-users=true",
         "--cull-admin-users=false",
     ]
+    program = IdleCuller()
+    program.parse_command_line(culler["command"][3:])
+    assert (program.timeout, program.cull_users, program.cull_admin_users) == (61, True, False)
     (role,) = (role for role in config.JupyterHub.load_roles if role["name"] == "jupyterhub-idle-culler")
     assert "admin:users" in role["scopes"]
     off = load_config({"cull": {"enabled": False}})

@@ -47,7 +47,7 @@ class Server:
         self.paths: list[str] = []
         outer = self
 
-        class Api(RequestHandler):  # type: ignore[misc]
+        class Api(RequestHandler):
             def get(self) -> None:
                 outer.paths.append(self.request.path)
                 self.set_status(outer.codes.pop(0) if len(outer.codes) > 1 else outer.codes[0])
@@ -154,7 +154,7 @@ async def test_it_ends_when_the_pod_does(server: Server, states: list[Any], why:
 
 def free_of(server: Server) -> int:
     server._socket.close()
-    return server.port
+    return int(server.port)
 
 
 async def test_it_gives_up_at_start_timeout(server: Server) -> None:
