@@ -87,3 +87,13 @@ def test_limits_and_what_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "no.tar").write_bytes(b"not an archive" * 100)
     with pytest.raises(BuildError, match="cannot be unpacked"):
         unpack(tmp_path / "no.tar", target)
+
+
+def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    archive = write(tmp_path / "a.tar.gz", entry("a", content=bytes(range(256)) * 400))
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BuildError, match="cannot be unpacked"):
+        unpack(archive, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 from binderops.images.machine import MachineSettings, detect_package_settings, without_password
 
 
+Machine = Callable[..., MachineSettings]
+
+
 @pytest.fixture
-def machine(tmp_path: Path):
+def machine(tmp_path: Path) -> Machine:
     """A root folder and a home to write configuration into, and a way to look at them."""
 
     def detect(files: dict[str, str] | None = None, environment: dict[str, str] | None = None) -> MachineSettings:
@@ -23,7 +27,7 @@ def machine(tmp_path: Path):
     return detect
 
 
-def test_a_plain_machine_needs_nothing(machine) -> None:
+def test_a_plain_machine_needs_nothing(machine: Machine) -> None:
     assert machine() == MachineSettings()
 
 
@@ -52,7 +56,7 @@ def test_a_plain_machine_needs_nothing(machine) -> None:
         ({"home/.config/uv/uv.toml": "= broken"}, {}, ""),
     ],
 )
-def test_pip_index(machine, files: dict[str, str], environment: dict[str, str], expected: str) -> None:
+def test_pip_index(machine: Machine, files: dict[str, str], environment: dict[str, str], expected: str) -> None:
     assert machine(files, environment).pip_index == expected
 
 
@@ -64,7 +68,7 @@ def test_pip_index(machine, files: dict[str, str], environment: dict[str, str], 
         ("registry=https://registry.npmjs.org/\n", ""),
     ],
 )
-def test_npm_registry(machine, text: str, expected: str) -> None:
+def test_npm_registry(machine: Machine, text: str, expected: str) -> None:
     assert machine({"home/.npmrc": text}).npm_registry == expected
 
 
@@ -86,12 +90,12 @@ def test_npm_registry(machine, text: str, expected: str) -> None:
         ("etc/apt/sources.list", "# deb http://m.example/debian bookworm main\n", ("", "")),
     ],
 )
-def test_debian_mirrors(machine, name: str, text: str, expected: tuple[str, str]) -> None:
+def test_debian_mirrors(machine: Machine, name: str, text: str, expected: tuple[str, str]) -> None:
     found = machine({name: text})
     assert (found.debian_mirror, found.debian_security_mirror) == expected
 
 
-def test_the_bundle_that_somebody_named_wins(machine, tmp_path: Path) -> None:
+def test_the_bundle_that_somebody_named_wins(machine: Machine, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("x")
     assert machine({}, {"SSL_CERT_FILE": str(bundle)}).ca_bundle == bundle
@@ -99,12 +103,12 @@ def test_the_bundle_that_somebody_named_wins(machine, tmp_path: Path) -> None:
     assert machine({}, {"SSL_CERT_FILE": str(tmp_path / "missing")}).ca_bundle == bundle
 
 
-def test_an_added_authority_is_in_the_systems_bundle(machine) -> None:
+def test_an_added_authority_is_in_the_systems_bundle(machine: Machine) -> None:
     found = machine({"usr/local/share/ca-certificates/company.crt": "x"})
     assert found.ca_bundle == Path("/etc/ssl/certs/ca-certificates.crt")
 
 
-def test_proxies(machine) -> None:
+def test_proxies(machine: Machine) -> None:
     found = machine({}, {"http_proxy": "http://p:1", "NO_PROXY": "localhost"})
     assert (found.http_proxy, found.https_proxy, found.no_proxy) == ("http://p:1", "http://p:1", "localhost")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import zlib
 from pathlib import Path
 
 from binderops.errors import BuildError
@@ -34,7 +35,7 @@ def unpack(
                         hint="leave out data that the notebooks can fetch",
                     )
                 opened.extract(_checked(member, target.resolve()), target, set_attrs=member.isreg())
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise BuildError("the uploaded content cannot be unpacked", why=str(error)) from error
 
 

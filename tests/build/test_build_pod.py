@@ -1,0 +1,214 @@
+"""The pod made ready: buildah's configuration, what RUN steps are given, which providers and buildpacks are asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from repo2docker.buildpacks import BuildPack, CondaBuildPack, DockerBuildPack
+from repo2docker.contentproviders import Git
+from repo2docker.contentproviders.base import ContentProvider
+
+from binderops.build import providers, runtime, stock
+from binderops.build.configuration import base_reference, configure, git_environment
+from binderops.build.machine import prepare_runtime, run_step_environment
+from binderops.build.places import PodPlaces
+from binderops.build.processes import stream_lines
+from binderops.build.pushing import Login, base_repository_of, is_plain_http
+from binderops.errors import BuildError
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> PodPlaces:
+    return PodPlaces(containers=tmp_path / "containers", base=tmp_path / "base", run=tmp_path / "run")
+
+
+def test_configuration_is_well_formed_and_private(places: PodPlaces) -> None:
+    (places.base / "overlay-images").mkdir(parents=True)
+    login = json.dumps({"registry": "r.svc:5000", "username": "build", "password": "canary"})
+    variables = configure(places, {"CONTAINER_ENGINE_REGISTRY_CREDENTIALS": login})
+    assert "canary" not in json.dumps(variables)
+    storage = tomllib.loads(Path(variables["CONTAINERS_STORAGE_CONF"]).read_text())["storage"]
+    assert storage["options"]["additionalimagestores"] == [str(places.base)]
+    assert tomllib.loads(Path(variables["CONTAINERS_CONF"]).read_text())["engine"]["runtime"] == "runc"
+    registries = tomllib.loads(Path(variables["CONTAINERS_REGISTRIES_CONF"]).read_text())
+    assert registries["registry"] == [{"prefix": "*.svc", "insecure": True}]
+    auth = Path(variables["REGISTRY_AUTH_FILE"])
+    assert json.loads(auth.read_text())["auths"]["r.svc:5000"]["password"] == "canary"
+    assert auth.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_base_store_none_is_named(places: PodPlaces) -> None:
+    variables = configure(places, {})
+    storage = tomllib.loads(Path(variables["CONTAINERS_STORAGE_CONF"]).read_text())["storage"]
+    assert storage["options"]["additionalimagestores"] == []
+
+
+def test_the_base_is_named_as_its_store_names_it(places: PodPlaces) -> None:
+    pinned = f"localhost/binderops/notebook@sha256:{'ab' * 32}"
+    assert base_reference(places, pinned) == pinned
+    (places.base / "overlay-images").mkdir(parents=True)
+    assert base_reference(places, pinned) == "localhost/binderops/notebook:abababababab"
+    assert base_reference(places, "quay.io/x/notebook:1") == "quay.io/x/notebook:1"
+
+
+def test_run_steps_get_the_machines_settings_and_nothing_else(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.crt"
+    bundle.write_text("PEM")
+    pod = {
+        "PIP_INDEX_URL": "https://i/",
+        "SSL_CERT_FILE": str(bundle),
+        "CONTAINER_ENGINE_REGISTRY_CREDENTIALS": "canary",
+        "GIT_CREDENTIAL_ENV": "canary",
+        "REPO_ARTIFACT": "canary",
+    }
+    given = run_step_environment(pod)
+    assert given["PIP_INDEX_URL"] == "https://i/"
+    assert given["SSL_CERT_FILE"] == given["PIP_CERT"] == "/run/machine/ca.crt"
+    assert "canary" not in json.dumps(given)
+
+
+def test_a_plain_machine_needs_no_wrapper(places: PodPlaces) -> None:
+    assert prepare_runtime(places, {"SSL_CERT_FILE": "/missing"}) == "runc"
+
+
+def test_the_wrapper_changes_what_is_created_and_becomes_runc(places: PodPlaces, tmp_path: Path) -> None:
+    places.run.mkdir(parents=True)
+    wrapper = prepare_runtime(places, {"PIP_INDEX_URL": "https://i/", "DEBIAN_MIRROR": "http://m/debian"})
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "runc").write_text('#!/bin/sh\necho "runc $@"\n')
+    (tools / "runc").chmod(0o755)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "config.json").write_text(json.dumps({"process": {"env": ["PIP_INDEX_URL=own", "A=b"]}, "mounts": []}))
+    environment = {"PATH": f"{tools}:/usr/bin:/bin"}
+
+    def call(*arguments: str) -> str:
+        ran = subprocess.run(
+            [wrapper, *arguments], env=environment, capture_output=True, text=True, timeout=20, check=True
+        )
+        return ran.stdout.strip()
+
+    before = (bundle / "config.json").read_text()
+    assert call("state", "x") == "runc state x"
+    assert (bundle / "config.json").read_text() == before
+    assert call("create", "--bundle", str(bundle), "x") == f"runc create --bundle {bundle} x"
+    changed = json.loads((bundle / "config.json").read_text())
+    assert changed["process"]["env"] == ["PIP_INDEX_URL=own", "A=b"]
+    assert changed["mounts"][0]["destination"] == "/run/machine"
+    assert "deb http://m/debian bookworm main" in (places.machine / "sources.list").read_text()
+
+
+def test_an_images_own_variables_win() -> None:
+    configuration: dict[str, Any] = {"process": {"env": ["PIP_INDEX_URL=theirs"]}}
+    runtime.add_to(configuration, {"env": {"PIP_INDEX_URL": "ours", "X": "1"}, "source": "/s", "target": "/t"})
+    assert configuration["process"]["env"] == ["PIP_INDEX_URL=theirs", "X=1"]
+    assert configuration["mounts"][0]["options"][:2] == ["bind", "ro"]
+
+
+def test_git_gets_credentials_without_a_file() -> None:
+    environment = {"GIT_CREDENTIAL_ENV": "username=u\npassword=%canary"}
+    variables = {**environment, **git_environment(environment), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    filled = subprocess.run(
+        ["git", "credential", "fill"], input="protocol=https\nhost=git.example\n\n", env=variables,
+        capture_output=True, text=True, timeout=20, check=True,
+    )  # fmt: skip
+    assert "username=u\npassword=%canary\n" in filled.stdout
+    assert "credential.helper" not in json.dumps(git_environment({}))
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        ("registry.ns.svc:5000", True),
+        ("127.0.0.1:5000", True),
+        ("localhost", True),
+        ("quay.io", False),
+        ("svc.io:5000", False),
+    ],
+)
+def test_only_services_speak_plain_http(host: str, plain: bool) -> None:
+    assert is_plain_http(host) is plain
+
+
+def test_a_credential_goes_only_to_its_registry() -> None:
+    document = {"registry": "r.svc:5000", "username": "build", "password": "canary"}
+    login = Login.from_environment({"CONTAINER_ENGINE_REGISTRY_CREDENTIALS": json.dumps(document)})
+    assert login.for_host("r.svc:5000").password == "canary"
+    assert login.for_host("other.svc:5000").password == ""
+    with pytest.raises(BuildError, match="not a JSON object"):
+        Login.from_environment({"CONTAINER_ENGINE_REGISTRY_CREDENTIALS": "[1"})
+
+
+def test_the_base_is_mounted_only_within_one_registry() -> None:
+    environment = {"BASE_REPOSITORY": "r.svc:5000/binderops/notebook"}
+    assert base_repository_of(environment, "r.svc:5000") == "binderops/notebook"
+    assert base_repository_of(environment, "quay.io") == ""
+    assert base_repository_of({}, "") == ""
+
+
+class _Asks(ContentProvider):  # type: ignore[misc]
+    """A provider that goes wrong as those that fetch lists of hosts do."""
+
+    def detect(self, source: str, ref: str | None = None, extra_args: object = None) -> dict[str, str]:
+        if source == "raise":
+            raise ConnectionError("no route")
+        if source == "hang":
+            time.sleep(60)
+        return {"claimed": source}
+
+
+def test_providers_do_not_ask_about_git_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "_DETECT_SECONDS", 0.2)
+    provider = providers.careful(_Asks)()
+    assert provider.detect("https://git.example/a.git") is None
+    assert provider.detect("https://github.com/a/b") is None
+    assert provider.detect("raise") is None
+    assert provider.detect("hang") is None
+    assert provider.detect("10.5281/zenodo.1") == {"claimed": "10.5281/zenodo.1"}
+    assert providers.careful(Git) is Git
+
+
+def test_a_stock_buildpack_names_what_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answers(url: str) -> bool:
+        asked.append(url)
+        return "docker.io" in url
+
+    monkeypatch.setattr(stock, "_answers", answers)
+    buildpack = stock.probing(CondaBuildPack)
+    assert buildpack.__name__ == "CondaBuildPack"
+    with pytest.raises(BuildError) as refused:
+        next(buildpack(base_image="buildpack-deps:24.04").build(None, "image", 0, {}, [], {}))
+    assert "conda.anaconda.org" in str(refused.value)
+    assert "registry-1.docker.io" not in str(refused.value)
+    assert len(asked) == 2
+    assert stock.probing(DockerBuildPack) is DockerBuildPack
+    assert issubclass(buildpack, BuildPack)
+
+
+def test_output_is_streamed_and_progress_bars_folded() -> None:
+    script = r"printf 'one\n 10%%\r 99%%\rdone\nlast'"
+    assert list(stream_lines(["sh", "-c", script], environment={})) == ["one\n", "done\n", "last\n"]
+
+
+def test_an_error_is_an_error() -> None:
+    lines = stream_lines(["sh", "-c", "echo x; exit 3"], environment={})
+    assert next(lines) == "x\n"
+    with pytest.raises(subprocess.CalledProcessError):
+        next(lines)
+
+
+def test_a_silent_program_is_stopped() -> None:
+    started = time.monotonic()
+    with pytest.raises(BuildError, match="said nothing"):
+        list(stream_lines([sys.executable, "-c", "import time; time.sleep(60)"], environment={}, silence_seconds=0.3))
+    assert time.monotonic() - started < 10
