@@ -101,6 +101,12 @@ def test_wrong_values_are_refused(config: dict[str, Any]) -> None:
         settings({"config": config})
 
 
+def test_what_would_be_another_service_is_refused() -> None:
+    with pytest.raises(ValuesError, match="auth_enabled cannot be True"):
+        settings({"config": {"BinderHub": {"auth_enabled": True}}})
+    assert settings({"config": {"BinderHub": {"auth_enabled": False, "use_registry": True}}}).findings == ()
+
+
 def test_traits_of_the_base_class_hold_for_all_providers() -> None:
     found = settings({"config": {"RepoProvider": {"banned_specs": ["a"]}, "GitRepoProvider": {"banned_specs": ["b"]}}})
     assert found.providers["GitHubRepoProvider"].banned_specs == ["a"]

@@ -37,7 +37,7 @@ def user_name(repo_url: str) -> str:
     if len(readable) > _LONGEST_USER:
         readable = f"{readable[:15]}-{readable[-15:]}"
     suffix = "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(8))
-    return f"{readable}-{suffix}"
+    return f"{readable.lstrip('-') or 'binder'}-{suffix}"
 
 
 def _safe_slug(slug: str, limit: int, *, hash_length: int = 6) -> str:

@@ -200,6 +200,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
     config = Config(values.get("config") or {})
     _run_extra_config(values, config)
     sections = {name: dict(section) for name, section in config.items() if isinstance(section, Mapping)}
+    _refuse(sections)
     findings = [*_move_aliases(sections), *_unknown(sections)]
     try:
         common = Global.model_validate(values.get("global") or {})
@@ -274,6 +275,13 @@ def _move_aliases(sections: dict[str, dict[str, Any]]) -> list[str]:
     return moved
 
 
+def _refuse(sections: Mapping[str, Mapping[str, Any]]) -> None:
+    for (name, trait), (allowed, reason) in traits.REFUSED.items():
+        value = sections.get(name, {}).get(trait, allowed)
+        if value != allowed:
+            raise ValuesError(f"config.{name}.{trait} cannot be {value!r}", where=f"config.{name}.{trait}", why=reason)
+
+
 def _unknown(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
     found = []
     for name, section in sorted(sections.items()):
@@ -282,6 +290,8 @@ def _unknown(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
             reason = traits.WITHOUT_EFFECT.get((name, trait))
             if reason:
                 found.append(f"config.{name}.{trait} has no effect here: {reason}")
+            elif (name, trait) in traits.REFUSED:
+                continue
             elif model is None or trait not in model.model_fields:
                 found.append(f"config.{name}.{trait} is not supported, and ignored")
     return found

@@ -69,7 +69,6 @@ class BinderHub(Traits):
     badge_base_url: Url = ""
     normalized_origin: str = ""
     enable_api_only_mode: bool = False
-    use_registry: bool = True
     image_prefix: str = ""
     concurrent_build_limit: int = Field(default=32, ge=1)
     per_repo_quota: int = 0
@@ -225,4 +224,10 @@ WITHOUT_EFFECT: dict[tuple[str, str], str] = {
     ("BuildExecutor", "memory_limit"): "without effect upstream too; use KubernetesBuildExecutor.resources",
     ("BinderHub", "executor_threads"): "nothing here runs in threads",
     ("RateLimiter", "clean_seconds"): "windows are forgotten as they end",
+}
+
+# What would be another service than the one asked for, if it were ignored: (class, trait) → the one value allowed.
+REFUSED: dict[tuple[str, str], tuple[object, str]] = {
+    ("BinderHub", "auth_enabled"): (False, "logging in is not supported yet: everybody could launch"),
+    ("BinderHub", "use_registry"): (True, "images travel through a registry on every target"),
 }

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# Patterns look at no more of a line: some take time that grows with its square.
+_LONGEST = 1000
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -149,7 +151,7 @@ _UNKNOWN = Explanation(
 
 def explain_log(messages: Iterable[str]) -> Explanation:
     """What the end of a build's log means."""
-    lines = [line for message in messages for line in ANSI.sub("", message).splitlines() if line.strip()]
+    lines = [line[:_LONGEST] for message in messages for line in ANSI.sub("", message).splitlines() if line.strip()]
     for line in reversed(lines):
         for rule in _RULES:
             if match := rule.pattern.search(line):
@@ -213,7 +215,7 @@ _REFUSALS = (
     ),
     _rule(
         "start",
-        r"(took too long to launch|failed to launch|failed to create temporary user)",
+        r"(took too long to launch|failed to launch|failed to create temporary user|spawn failed)",
         "The image is there, but its server did not start",
         "Try again. If it happens every time: a Dockerfile's image must have jupyterlab installed and run as a user "
         "that is not root.",

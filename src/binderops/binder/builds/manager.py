@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -36,6 +35,7 @@ log = structlog.get_logger(__name__)
 START_SECONDS = 300.0
 _GONE_SECONDS = 60.0
 _SETTLE_SECONDS = 30.0
+_LOG_PAUSE = 1.0
 # Waiting cannot mend these; everything else (an image that is being pulled) has START_SECONDS.
 _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"})
 
@@ -119,20 +119,22 @@ class Builds:
             await self._delete(running.request.name, uid=running.pod_uid)
 
     async def _follow(self, running: RunningBuild) -> None:
-        attached = await self._submit(running.request)
+        attached = await self._submit(running)
         pod = await self._wait_for_start(running)
-        running.pod_uid = uid_of(pod)
         await self._stream_log(running, tail=self._settings.build_pod.log_tail_lines if attached else None)
         ended: Object | None = pod
         with suppress(TimeoutError):
-            ended = await self._pods.wait_for_build(running.request.name, is_finished, seconds=_SETTLE_SECONDS)
+            ended = await self._pods.wait_for_build(
+                running.request.name, running.pod_uid, is_finished, seconds=_SETTLE_SECONDS
+            )
         if ended is not None and phase_of(ended) == "Succeeded":
             running.finish(True)
         else:
             running.finish(False, f"The build failed: {ending_of(ended)}.")
 
-    async def _submit(self, request: BuildRequest) -> bool:
+    async def _submit(self, running: RunningBuild) -> bool:
         """Create the pod; True if it is there already and runs."""
+        request = running.request
         if self._credentials is None:
             raise BuildError("This binder has no key to let builds write to a registry: its operator must set one.")
         seconds = self._settings.cleaner.max_age + 600
@@ -143,11 +145,12 @@ class Builds:
                 created = await self._pods.client.create(manifest)
             except AlreadyExistsError:
                 found = await self._find(request.name)
-                if is_usable(found):
+                if found is not None and is_usable(found):
+                    running.pod_uid = self._pods.observe(found)
                     return True
                 await self._remove(request.name, found)
             else:
-                await self._pods.wait_for_build(request.name, _is(uid_of(created)), seconds=_SETTLE_SECONDS)
+                running.pod_uid = self._pods.observe(created)
                 return False
         raise BuildError("An earlier build of this repository is still being removed. Please try again.")
 
@@ -167,8 +170,9 @@ class Builds:
             return waiting_reason(pod)[0] not in {"", "ContainerCreating", "PodInitializing", told}
 
         while True:
+            seconds = max(deadline - time.monotonic(), 0.1)
             try:
-                pod = await self._pods.wait_for_build(name, is_news, seconds=max(deadline - time.monotonic(), 0.1))
+                pod = await self._pods.wait_for_build(name, running.pod_uid, is_news, seconds=seconds)
             except TimeoutError:
                 reason = ": ".join(filter(None, waiting_reason(self._pods.build(name) or {})))
                 text = f"The build did not start within {START_SECONDS / 60:.0f} minutes. {reason}"
@@ -200,14 +204,12 @@ class Builds:
                 log.warning("a build's log broke off", build=name, error=str(error))
                 if isinstance(error, NotFoundError):
                     return
-            if is_finished(self._pods.build(name)) or seen:
-                with suppress(TimeoutError):
-                    # A log that ends before its pod has broken off: read on where it did.
-                    await self._pods.wait_for_build(name, is_finished, seconds=2)
-                if is_finished(self._pods.build(name)):
-                    return
-            await asyncio.sleep(0.5)
-            tail = None if tail is None else 0
+            try:
+                # A log that ends before its pod does has broken off: read on where it did.
+                await self._pods.wait_for_build(name, running.pod_uid, is_finished, seconds=_LOG_PAUSE)
+                return
+            except TimeoutError:
+                tail = None if tail is None else 0
 
     async def _find(self, name: str) -> Object | None:
         with suppress(NotFoundError):
@@ -218,9 +220,7 @@ class Builds:
         if found is not None:
             await self._delete(name, uid=uid_of(found))
             with suppress(TimeoutError):
-                await self._pods.wait_for_build(
-                    name, lambda pod: pod is None or uid_of(pod) != uid_of(found), seconds=_GONE_SECONDS
-                )
+                await self._pods.wait_for_build(name, uid_of(found), lambda pod: pod is None, seconds=_GONE_SECONDS)
 
     async def _delete(self, name: str, *, uid: str | None = None) -> None:
         try:
@@ -229,7 +229,3 @@ class Builds:
             pass
         except KubernetesError as error:
             log.warning("a build pod cannot be removed", build=name, error=str(error))
-
-
-def _is(uid: str) -> Callable[[Object | None], bool]:
-    return lambda pod: pod is not None and uid_of(pod) == uid

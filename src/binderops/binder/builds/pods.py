@@ -12,7 +12,7 @@ from binderops.binder.builds.manifest import SELECTOR
 from binderops.kube.client import Client
 from binderops.kube.informer import Informer
 from binderops.kube.kinds import POD, Object
-from binderops.kube.objects import is_deleting, metadata_of, name_of, parse_timestamp, status_of
+from binderops.kube.objects import is_deleting, metadata_of, name_of, parse_timestamp, status_of, uid_of
 
 USER_SELECTOR = "app=jupyterhub,component=singleuser-server"
 FINISHED = frozenset({"Succeeded", "Failed"})
@@ -61,15 +61,20 @@ class Pods:
         """One build pod as it was seen last."""
         return self._builds.get(self.build_namespace, name)
 
+    def observe(self, pod: Object) -> str:
+        """Know a pod as the API just answered it, ahead of the watch; returns its uid."""
+        self._builds.observe(pod)
+        return uid_of(pod)
+
     async def wait_for_build(
-        self, name: str, holds: Callable[[Object | None], bool], *, seconds: float
+        self, name: str, uid: str, holds: Callable[[Object | None], bool], *, seconds: float
     ) -> Object | None:
-        """Wait until a condition holds for a build pod (None: it is gone); raises TimeoutError."""
+        """Wait until a condition holds for one very pod (None: it is gone); raises TimeoutError."""
         changed = asyncio.Event()
         self._waiting.setdefault(name, set()).add(changed)
         try:
             async with asyncio.timeout(seconds):
-                while not holds(pod := self.build(name)):
+                while not holds(pod := self._very_build(name, uid)):
                     await changed.wait()
                     changed.clear()
                 return pod
@@ -77,6 +82,10 @@ class Pods:
             self._waiting[name].discard(changed)
             if not self._waiting[name]:
                 del self._waiting[name]
+
+    def _very_build(self, name: str, uid: str) -> Object | None:
+        pod = self.build(name)
+        return pod if pod is not None and uid_of(pod) == uid else None
 
     def _changed(self, kind: str, new: Object, old: Object | None) -> None:
         for event in self._waiting.get(name_of(new), ()):

@@ -15,6 +15,7 @@ from binderops.binder.events import Event, has_failed
 _QUEUE = 1000
 # Explanations look at more of the log than a late joiner gets.
 _EXPLAINED = 400
+_LONGEST_EXPLAINED = 2000
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RunningBuild:
         """Give one event to everyone."""
         self.has_failed = self.has_failed or has_failed(item)
         self._tail.append(item)
-        self._messages.append(str(item.get("message", "")))
+        self._messages.append(str(item.get("message", ""))[:_LONGEST_EXPLAINED])
         for queue in self._watchers:
             if queue.full():
                 queue.get_nowait()

@@ -10,32 +10,37 @@ const launch = byId("launch");
 const log = new Log(byId("log"), byId("log-count"));
 const phases = new Phases(performance.now());
 let over = false;
+const TOKEN_SECONDS = 240;
+const MOST_LOST = 6;
 
 function specFromPath() {
   // The raw path: what is encoded in a link stays encoded.
   return window.location.pathname.slice(`${config.baseUrl}v2/${launch.dataset.provider}/`.length);
 }
 
-function follow(spec) {
-  const url = `${config.baseUrl}build/${launch.dataset.provider}/${spec}?build_token=${config.buildToken}`;
-  const source = new EventSource(url);
-  let lost = 0;
+// A browser would connect again by itself, with a token that ends after some minutes: so we do it.
+function follow(spec, lost = 0) {
+  const age = performance.now() / 1000;
+  const token = age < TOKEN_SECONDS ? `?build_token=${config.buildToken}` : "";
+  const source = new EventSource(`${config.baseUrl}build/${launch.dataset.provider}/${spec}${token}`);
+  let missed = lost;
   source.onmessage = (message) => {
-    lost = 0;
+    missed = 0;
     take(JSON.parse(message.data), source);
   };
   source.onerror = () => {
+    source.close();
     if (over) return;
-    lost += 1;
-    if (source.readyState === EventSource.CLOSED || lost > 5) {
-      source.close();
-      fail("The connection was lost.", {
+    missed += 1;
+    if (missed > MOST_LOST) {
+      fail("", {
         title: "The connection to the server was lost",
         advice: "What was begun goes on: trying again continues where it is.",
       });
-    } else {
-      say("The connection was lost; connecting again…");
+      return;
     }
+    say("The connection was lost; connecting again…");
+    setTimeout(() => follow(spec, missed), 1000 * missed);
   };
 }
 
