@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from jupyterhub.app import JupyterHub
-from jupyterhub_idle_culler import IdleCuller
+from jupyterhub_idle_culler import IdleCuller  # type: ignore[import-untyped]
 from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
