@@ -38,6 +38,7 @@ class RunningApi:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "binderops.node", "--state", str(self.root), "--name", self.name]
+        self.kubeconfig.unlink(missing_ok=True)  # of a process that was killed: it is what is waited for
         with (self.root / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--api-port", str(self.port), "--api-only"],

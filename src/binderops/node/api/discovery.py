@@ -49,6 +49,8 @@ class Discovery:
             return self._answer_aggregated(path, request)
         if path in self._plain:
             return Answer(self._plain[path])
+        if path == "/openapi/v2":
+            return _openapi_v2(request)
         if path == "/openapi/v3":
             return Answer(self._openapi_index)
         if path.startswith("/openapi/v3/"):
@@ -78,6 +80,21 @@ def version_document() -> Object:
         "compiler": f"cpython{sys.version_info.major}.{sys.version_info.minor}",
         "platform": f"linux/{machine}",
     }
+
+
+def _openapi_v2(request: Request) -> Answer:
+    """A document without paths: kubectl asks it, after OpenAPI v3, about kinds that v3 does not know.
+
+    Without an answer kubectl says that the server could not be asked, not that it lacks the kind.
+    """
+    title, version = b"Kubernetes", schemas.version().encode()
+    if "proto-openapi" in request.header("accept"):
+        # gnostic's openapi.v2.Document: swagger = 1, info = 2 {title = 1, version = 2}, paths = 8
+        info = b"\x0a%c%s\x12%c%s" % (len(title), title, len(version), version)
+        body = b"\x0a\x032.0\x12%c%s\x42\x00" % (len(info), info)
+        return Answer(body, media_type="application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+    document = {"swagger": "2.0", "info": {"title": title.decode(), "version": version.decode()}, "paths": {}}
+    return Answer(orjson.dumps(document))
 
 
 def _openapi_document(path: str, request: Request) -> Answer:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import PolicyBuilder, Store
+
+from binderops.errors import StateError
+from binderops.node.config import NodeConfig, load_config
+from binderops.node.pki import ensure_pki
+
+LEAVES = ("apiserver", "admin", "node", "kubelet", "apiserver-kubelet-client")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> NodeConfig:
+    return load_config("local", state_root=tmp_path)
+
+
+def certificate(config: NodeConfig, name: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((config.pki / f"{name}.crt").read_bytes())
+
+
+def serials(config: NodeConfig) -> dict[str, int]:
+    return {name: certificate(config, name).serial_number for name in ("ca", *LEAVES)}
+
+
+def test_what_is_made_is_private_signed_and_kept(config: NodeConfig) -> None:
+    ensure_pki(config)
+    before, key = serials(config), (config.pki / "sa.key").read_bytes()
+    ensure_pki(config)
+    assert serials(config) == before and (config.pki / "sa.key").read_bytes() == key
+    assert stat.S_IMODE(config.pki.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in config.pki.iterdir()} == {0o600}
+    authority = certificate(config, "ca")
+    for name in LEAVES:
+        certificate(config, name).verify_directly_issued_by(authority)
+
+
+def test_clients_are_who_they_are_to_be(config: NodeConfig) -> None:
+    ensure_pki(config)
+    assert certificate(config, "admin").subject.rfc4514_string() == "CN=kubernetes-admin,O=system:masters"
+    assert certificate(config, "node").subject.rfc4514_string() == "CN=system:node:local,O=binderops:node"
+    purposes = {
+        name: certificate(config, name).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        for name in LEAVES
+    }
+    serving = {name for name, usage in purposes.items() if ExtendedKeyUsageOID.SERVER_AUTH in usage}
+    clients = {name for name, usage in purposes.items() if ExtendedKeyUsageOID.CLIENT_AUTH in usage}
+    assert (serving, clients) == ({"apiserver", "kubelet"}, {"admin", "node", "apiserver-kubelet-client"})
+
+
+def test_the_api_is_known_by_every_name_that_clients_use(config: NodeConfig) -> None:
+    ensure_pki(config)
+    store = Store([certificate(config, "ca")])
+    for name in ("kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"):
+        verifier = PolicyBuilder().store(store).build_server_verifier(x509.DNSName(name))
+        verifier.verify(certificate(config, "apiserver"), [])
+
+
+def test_certificates_near_their_end_are_renewed_and_the_ca_is_not(config: NodeConfig) -> None:
+    ensure_pki(config)
+    before = serials(config)
+    ensure_pki(config, now=datetime.now(UTC) + timedelta(days=300))
+    after = serials(config)
+    assert after["ca"] == before["ca"]
+    assert all(after[name] != before[name] for name in LEAVES)
+
+
+def test_a_new_address_gets_a_new_serving_certificate_only(config: NodeConfig) -> None:
+    ensure_pki(config)
+    before = serials(config)
+    ensure_pki(config.model_copy(update={"api_address": "192.0.2.7"}))
+    after = serials(config)
+    assert {name for name in before if before[name] != after[name]} == {"apiserver"}
+
+
+def test_a_damaged_leaf_is_made_anew_and_a_damaged_ca_is_named(config: NodeConfig) -> None:
+    ensure_pki(config)
+    (config.pki / "node.crt").write_text("nonsense")
+    ensure_pki(config)
+    certificate(config, "node").verify_directly_issued_by(certificate(config, "ca"))
+    (config.pki / "ca.key").write_text("nonsense")
+    with pytest.raises(StateError, match=r"ca\.crt"):
+        ensure_pki(config)
