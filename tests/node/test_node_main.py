@@ -49,9 +49,10 @@ async def test_what_was_acknowledged_outlives_kill_9_and_versions_go_on(new_api:
     assert int(later["metadata"]["resourceVersion"]) > int(made["metadata"]["resourceVersion"])
     code, _ = await again.ask("GET", "/api/v1/namespaces/kept")
     assert code == 200
-    query = f"watch=1&resourceVersion={made['metadata']['resourceVersion']}"
-    answer = await again.session.get(f"/api/v1/namespaces?{query}")
-    assert json.loads(answer.text)["object"]["code"] == 410
+    # Nothing was lost between: who watched until the end may go on; who was behind must list again.
+    events = again.watch("/api/v1/namespaces", resourceVersion=made["metadata"]["resourceVersion"])
+    assert (await anext(events))["object"]["metadata"]["name"] == "later"
+    assert (await anext(again.watch("/api/v1/namespaces", resourceVersion="1")))["object"]["code"] == 410
 
 
 def test_a_second_process_of_one_node_is_refused(new_api: Any) -> None:

@@ -15,10 +15,11 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from binderops.node.pki import KUBELET_CLIENT
 
-V5 = "v5.channel.k8s.io"
+V5 = Subprotocol("v5.channel.k8s.io")
 
 
 class Endpoint:
@@ -65,7 +66,7 @@ async def endpoint(api: Any, namespace: str) -> AsyncIterator[Endpoint]:
         0,
         ssl=context,
         process_request=found.process,
-        subprotocols=[V5],  # type: ignore[list-item]
+        subprotocols=[V5],
     ) as server:
         found.port = next(iter(server.sockets)).getsockname()[1]
         status = {
@@ -130,10 +131,10 @@ async def test_exec_joins_two_websockets(api: Any, namespace: str, endpoint: End
 
 @pytest.mark.parametrize(
     ("name", "query", "protocol", "code"),
-    [("q", "", V5, 404), ("p", "", V5, 400), ("p", "container=main", "channel.k8s.io", 400)],
+    [("q", "", V5, 404), ("p", "", V5, 400), ("p", "container=main", Subprotocol("channel.k8s.io"), 400)],
 )
 async def test_exec_that_cannot_be(
-    api: Any, namespace: str, endpoint: Endpoint, name: str, query: str, protocol: str, code: int
+    api: Any, namespace: str, endpoint: Endpoint, name: str, query: str, protocol: Subprotocol, code: int
 ) -> None:
     url = f"wss://127.0.0.1:{api.running.port}/api/v1/namespaces/{namespace}/pods/{name}/exec?{query}"
     with pytest.raises(InvalidStatus) as caught:

@@ -88,8 +88,10 @@ class _Protocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
+        was_in_headers = self._in_headers
         super().data_received(data)
-        if self._in_headers and not self.transport.is_closing():
+        # Data that only ends in headers may have begun with a large body: it is not counted against them.
+        if was_in_headers and self._in_headers and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._header_bytes > _LARGEST_HEADERS:
                 self.transport.abort()
