@@ -101,6 +101,7 @@ spec:
             capabilities: {drop: [ALL]}
           livenessProbe:
             tcpSocket: {port: http}
+            initialDelaySeconds: 5
             periodSeconds: 10
           readinessProbe:
             tcpSocket: {port: http}

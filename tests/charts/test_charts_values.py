@@ -291,3 +291,29 @@ def test_an_own_registry(render: Any) -> None:
     assert base64.b64decode(config["auths"]["https://gcr.io"]["auth"]) == b"_json_key:key"
     without = render(at("binderhub.registry.url", "https://quay.io"))
     assert json.loads(secret_text(without, "binder-build-docker-config", "config.json")) == {"auths": {}}
+
+
+def test_an_autoscaler_owns_the_number_of_binders(render: Any) -> None:
+    assert render(at("binderhub.replicas", 3))["Deployment", "binder"]["spec"]["replicas"] == 3
+    scaled = render(at("binderhub.replicas", 3), at("binderhub.hpa.enabled", True))
+    assert "replicas" not in scaled["Deployment", "binder"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("values", "addresses"),
+    [
+        ({}, ["http://binder/health", "http://proxy-public/hub/health"]),
+        (
+            merge(
+                at("binderhub.config.BinderHub.base_url", "/b/"),
+                at("binderhub.jupyterhub", {"fullnameOverride": "x", "hub": {"baseUrl": "/h/"}}),
+            ),
+            ["http://binder/b/health", "http://x-proxy-public/h/hub/health"],
+        ),
+    ],
+)
+def test_apps_are_asked_by_their_services(render: Any, values: dict[str, Any], addresses: list[str]) -> None:
+    objects = render(values)
+    assert objects["Pod", "binder-test-health"]["spec"]["containers"][0]["args"] == addresses
+    inside = binder_values(objects)["config"]["BinderHub"]["hub_url_local"]
+    assert addresses[1] == f"{inside}hub/health"

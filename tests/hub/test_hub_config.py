@@ -213,6 +213,15 @@ def test_extra_config_runs_last_by_sorted_key(load_config: Any) -> None:
     assert config.JupyterHub.cookie_secret == bytes(32)  # by the Secret, never as a text from hub.config
 
 
+def test_files_of_the_image_stand_before_extra_config(load_config: Any, tmp_path: Any) -> None:
+    folder = tmp_path / "jupyterhub_config.d"
+    folder.mkdir()
+    (folder / "10-own.py").write_text("c.JupyterHub.active_server_limit = 5\nc.JupyterHub.allow_named_servers = True\n")
+    config = load_config({"hub": {"extraConfig": {"x": "c.JupyterHub.active_server_limit += 1"}}})
+    assert config.JupyterHub.active_server_limit == 6
+    assert config.JupyterHub.allow_named_servers is True
+
+
 def test_a_failing_extra_config_names_its_key(load_config: Any) -> None:
     with pytest.raises(ZeroDivisionError) as failure:
         load_config({"hub": {"extraConfig": {"mine": "\n1 / 0"}}})

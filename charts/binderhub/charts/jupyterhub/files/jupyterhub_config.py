@@ -10,6 +10,7 @@ from jupyterhub.utils import url_path_join
 sys.path.insert(0, os.environ.get("Z2JH_DIRECTORY", "/usr/local/etc/jupyterhub"))
 
 from z2jh import (  # noqa: E402
+    HERE,
     get_config,
     get_name,
     get_name_env,
@@ -275,7 +276,7 @@ for section, traits in (get_config("hub.config") or {}).items():
     dropped = FROM_THE_SECRET.get(section, ())
     c[section].update({trait: value for trait, value in (traits or {}).items() if trait not in dropped})
 
-for file in sorted(glob.glob("/usr/local/etc/jupyterhub/jupyterhub_config.d/*.py")):
+for file in sorted(glob.glob(os.path.join(HERE, "jupyterhub_config.d", "*.py"))):
     load_subconfig(file)  # noqa: F821 (traitlets gives it to this file)
 
 for key, code in sorted((get_config("hub.extraConfig") or {}).items()):
