@@ -208,3 +208,21 @@ async def test_impersonation_wants_its_right(api: Any, account: Any, namespace: 
     assert (await api.session.get(f"/api/v1/namespaces/{namespace}/pods", headers=headers)).status_code == 200
     answer = await account.session.get("/version", headers={"impersonate-user": "kubernetes-admin"})
     assert (answer.status_code, "cannot impersonate" in answer.json()["message"]) == (403, True)
+
+
+async def test_who_may_impersonate_an_account_gains_no_group_by_it(api: Any, account: Any, namespace: str) -> None:
+    impersonate = {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}
+    merge = "application/merge-patch+json"
+    path = f"{RBAC}/namespaces/{namespace}/roles/read"
+    await api.ask("PATCH", path, {"rules": [READ_PODS, impersonate]}, media=merge)
+    headers = {"impersonate-user": f"system:serviceaccount:{namespace}:default"}
+    assert (await account.session.get("/version", headers=headers)).status_code == 200
+    for more in (
+        {"impersonate-group": "system:masters"},
+        {"impersonate-group": "system:authx"},
+        {"impersonate-uid": "1"},
+    ):
+        assert (await account.session.get("/version", headers=headers | more)).status_code == 403
+    other = {"impersonate-user": "system:serviceaccount:kube-system:default"}
+    assert (await account.session.get("/version", headers=other)).status_code == 403
+    assert (await api.session.get("/version", headers={"impersonate-group": "a"})).status_code == 400

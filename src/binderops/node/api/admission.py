@@ -16,7 +16,7 @@ from binderops.node.api.resources import BY_PATH
 Object = dict[str, Any]
 _NAMESPACES = BY_PATH[("", "v1", "namespaces")]
 PERMANENT_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
-_SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
 
 
 def admit_create(api: Api, call: Call, obj: Object) -> Object:
@@ -93,8 +93,8 @@ def _set_priority(api: Api, call: Call, pod: Object) -> None:
         if chosen is None:
             return
         spec["priorityClassName"] = chosen["metadata"]["name"]
-    elif name in _SYSTEM_PRIORITIES:
-        chosen = {"value": _SYSTEM_PRIORITIES[name]}
+    elif name in SYSTEM_PRIORITIES:
+        chosen = {"value": SYSTEM_PRIORITIES[name]}
     else:
         chosen = next((c for c in classes if c["metadata"]["name"] == name), None)
         if chosen is None:

@@ -8,7 +8,7 @@ import structlog
 
 from binderops.errors import KubernetesError
 from binderops.node.api import refusals
-from binderops.node.api.authentication import User, authenticate, impersonated
+from binderops.node.api.authentication import Impersonation, User, authenticate, impersonated
 from binderops.node.api.authorization import Attributes
 from binderops.node.api.context import Api, Call
 from binderops.node.api.deleting import delete_collection, delete_object
@@ -131,9 +131,9 @@ class Application:
         """Who asks for what; 401 and 403 are raised here, before anything of the body is read."""
         info = request_info(request.method, request.raw_path, request.query)
         user = authenticate(request, self._api.tokens, self._api.store)
-        if (other := impersonated(request)) is not None:
-            self._authorize_impersonation(user, other)
-            user = other
+        if (wish := impersonated(request)) is not None:
+            self._authorize_impersonation(user, wish)
+            user = wish.user
         self._authorize(user, info, request)
         return info, user
 
@@ -152,22 +152,19 @@ class Application:
             what = f'resource "{wanted.full_resource}" in API group "{resource.group}" {where}'
             raise refusals.forbidden(resource, name, f'User "{user.name}" cannot {info.verb} {what}')
 
-    def _authorize_impersonation(self, user: User, other: User) -> None:
-        wanted = [
-            Attributes("impersonate", "", "groups", name=group)
-            for group in other.groups
-            if not group.startswith("system:auth")
-        ]
-        prefix = "system:serviceaccount:"
-        if other.name.startswith(prefix) and other.name.count(":") == 3:
-            _, _, namespace, name = other.name.split(":")
-            wanted = [Attributes("impersonate", "", "serviceaccounts", "", namespace, name)]
+    def _authorize_impersonation(self, user: User, wish: Impersonation) -> None:
+        """Each part of the wish wants the verb `impersonate`: the user or ServiceAccount, each named group, the uid."""
+        wanted = [Attributes("impersonate", "", "groups", name=group) for group in wish.named_groups]
+        if account := wish.service_account:
+            wanted.append(Attributes("impersonate", "", "serviceaccounts", "", *account))
         else:
-            wanted.append(Attributes("impersonate", "", "users", name=other.name))
+            wanted.append(Attributes("impersonate", "", "users", name=wish.user.name))
+        if wish.user.uid:
+            wanted.append(Attributes("impersonate", "authentication.k8s.io", "uids", name=wish.user.uid))
         for attributes in wanted:
             if not self._api.authorizer.allows(user, attributes):
                 text = f'{attributes.resource} "{attributes.name}" is forbidden: User "{user.name}" cannot impersonate'
-                raise refusals.refusal(403, "Forbidden", f"{text} resource {attributes.resource!r}")
+                raise refusals.refusal(403, "Forbidden", f'{text} resource "{attributes.resource}"')
 
     def _answer_path(self, info: RequestInfo, request: Request) -> Answer:
         root = "/" + info.path.split("/")[1]

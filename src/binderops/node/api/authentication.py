@@ -14,7 +14,6 @@ from binderops.node.store import Store
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
 _BEARER = "bearer "
-_WEBSOCKET_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 class User(NamedTuple):
@@ -76,19 +75,32 @@ def user_of_identity(identity: Identity) -> User:
     )
 
 
-def impersonated(request: Request) -> User | None:
+class Impersonation(NamedTuple):
+    """The user whom a request asks to be taken for, and the groups that it names itself (the others follow)."""
+
+    user: User
+    named_groups: tuple[str, ...]
+
+    @property
+    def service_account(self) -> tuple[str, str] | None:
+        """(namespace, name) when the user is a ServiceAccount."""
+        parts = self.user.name.split(":")
+        return (parts[2], parts[3]) if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4 else None
+
+
+def impersonated(request: Request) -> Impersonation | None:
     """The user whom the request asks to be taken for (`kubectl --as`); whether it may, authorization decides."""
-    name = request.header("impersonate-user")
-    groups = request.headers("impersonate-group")
+    name, uid = request.header("impersonate-user"), request.header("impersonate-uid")
+    named = tuple(request.headers("impersonate-group"))
     if not name:
-        if groups or request.header("impersonate-uid"):
+        if named or uid:
             raise refusals.refusal(400, "BadRequest", "impersonation of groups or a uid needs a user")
         return None
-    name = unquote(name)
-    if name.startswith("system:serviceaccount:") and not groups and name.count(":") == 3:
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{name.split(':')[2]}"]
-    if name != ANONYMOUS.name and AUTHENTICATED not in groups:
-        groups = [*groups, AUTHENTICATED]
-    if name == ANONYMOUS.name and UNAUTHENTICATED not in groups:
-        groups = [*groups, UNAUTHENTICATED]
-    return User(name, tuple(groups), request.header("impersonate-uid"))
+    found = Impersonation(User(unquote(name), named, uid), named)
+    groups = named
+    if found.service_account and not named:
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{found.service_account[0]}")
+    also = UNAUTHENTICATED if found.user.name == ANONYMOUS.name else AUTHENTICATED
+    if also not in groups:
+        groups = (*groups, also)
+    return found._replace(user=found.user._replace(groups=groups))

@@ -5,12 +5,14 @@ Roles are brought up to date at each start, as kube-apiserver does (rules and su
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from binderops.kube.schemas import schema_of
 from binderops.kube.selectors import from_label_selector
+from binderops.node.api.admission import SYSTEM_PRIORITIES
 from binderops.node.api.objects import writes
 from binderops.node.api.resources import RESOURCES, Resource
 from binderops.node.api.roles import bootstrap_roles
@@ -26,15 +28,14 @@ _CLUSTER_ROLES = "clusterroles.rbac.authorization.k8s.io"
 
 async def bootstrap(store: Store, config: NodeConfig) -> None:
     """Create what is missing, and bring up to date what the node itself defines."""
-    for name in _NAMESPACES:
-        await _ensure(store, _namespace(name))
-    for obj in bootstrap_roles():
-        await _ensure(store, obj, update=_add_missing)
+    # Together, so that they share a transaction: the first start should not wait for the disk thirty times.
+    await asyncio.gather(
+        *(_ensure(store, _namespace(name)) for name in _NAMESPACES),
+        *(_ensure(store, obj, update=_add_missing) for obj in bootstrap_roles()),
+        *(_ensure(store, obj, update=_replace_addresses) for obj in _api_service(config)),
+        *(_ensure(store, _priority_class(name, value)) for name, value in SYSTEM_PRIORITIES.items()),
+    )
     await aggregate_roles(store)
-    for obj in _api_service(config):
-        await _ensure(store, obj, update=_replace_addresses)
-    for name, value in (("system-cluster-critical", 2000000000), ("system-node-critical", 2000001000)):
-        await _ensure(store, _priority_class(name, value))
 
 
 async def aggregate_roles(store: Store) -> None:

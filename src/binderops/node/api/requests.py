@@ -143,7 +143,10 @@ def _target(segments: list[str]) -> Target | None:
     if resource.namespaced and name and not namespace:
         raise refusals.no_such_resource()
     if subresource and subresource not in resource.subresources:
-        raise refusals.no_such_resource()
+        message = (
+            f"the server could not find the requested resource: the node serves no {resource.plural}/{subresource}"
+        )
+        raise refusals.refusal(404, "NotFound", message)
     if resource.plural == "namespaces" and name:
         namespace = name
     return Target(resource, namespace, name, subresource)

@@ -61,6 +61,8 @@ async def run(config: NodeConfig, started: asyncio.Event) -> None:
         await _stop(server)
         raise
     finally:
+        for accepting in getattr(server, "servers", ()):
+            accepting.close()
         for listener in sockets:
             listener.close()
         await kubelet.close()
