@@ -61,7 +61,8 @@ def test_rendered_files(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     engine = settings(tmp_path, image_stores=(store, tmp_path / "absent"))
-    engine.write()
+    assert engine.write()
+    assert not engine.write(), "the same settings change nothing"
     containers = tomllib.loads((engine.configuration / "containers.conf").read_text())
     assert containers["engine"]["runtime"] == "runc"
     assert containers["engine"]["lock_type"] == "file"

@@ -20,14 +20,15 @@ STOP_DEADLINE = 10.0
 async def start_service(settings: EngineSettings) -> int:
     """Start the service unless it runs and answers; returns its process id. EngineError with its log if it does not.
 
-    A service that runs but does not answer is ended first. Containers are conmon's: they outlive all of this.
+    A service that runs but does not answer, or was started with other settings (an image store that was not there
+    yet), is ended first. Containers are conmon's: they outlive all of this.
     """
+    changed = await asyncio.to_thread(settings.write)
     pid = find_service(settings)
     if pid is not None:
-        if await _answers(settings.socket, within=5.0):
+        if not changed and await _answers(settings.socket, within=5.0):
             return pid
         await stop_service(settings)
-    await asyncio.to_thread(settings.write)
     for folder in settings.shared_folders:
         await share(folder)
     await pin_namespace(settings.namespace, hosts=settings.hosts)

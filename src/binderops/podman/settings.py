@@ -113,8 +113,8 @@ class EngineSettings(BaseModel):
             "REGISTRY_AUTH_FILE": str(self.configuration / "auth.json"),
         }
 
-    def write(self) -> None:
-        """Make the folders and render the files; what is there already is brought up to date."""
+    def write(self) -> bool:
+        """Make the folders and render the files; whether a file changed that a running service has read."""
         for folder in (self.folder, self.run, self.temporary, self.storage, self.configuration, self.run / "exits"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         home = self.configuration / "home" / ".config" / "containers"
@@ -126,10 +126,12 @@ class EngineSettings(BaseModel):
             self.configuration / "auth.json": "{}\n",
             home / "policy.json": json.dumps({"default": [{"type": "insecureAcceptAnything"}]}) + "\n",
         }
-        for path, text in files.items():
+        changed = {path: text for path, text in files.items() if not path.exists() or path.read_text() != text}
+        for path, text in changed.items():
             path.write_text(text)
         if not self.hosts.exists():
             self.hosts.write_text(hosts_text({}))
+        return bool(changed)
 
     def containers_conf(self) -> str:
         """containers.conf(5). File locks, since shared-memory locks are one table for all engines of a machine."""

@@ -148,18 +148,6 @@ async def test_liveness_restarts_and_startup_holds_back(make: Any, wait_for: Any
     assert status_of(pod)["lastState"]["terminated"]["exitCode"] == 137
 
 
-async def test_readiness_comes_and_goes(make: Any, wait_for: Any, client: Client) -> None:
-    probe = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
-    await make("moody", "touch /tmp/ready; sleep 1000", container={"readinessProbe": probe})
-    await wait_for("moody", is_pod_ready)
-    await execute(client, "moody", "rm -f /tmp/ready || true")
-
-
-async def execute(client: Client, name: str, script: str) -> None:
-    """A placeholder for what kubectl does: see test_pods_kubelet."""
-    assert await client.get(POD, name, "default")
-
-
 async def test_volumes_and_their_updates(client: Client, make: Any, wait_for: Any, node: Node) -> None:
     meta = {"name": "settings", "namespace": "default"}
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"colour": "red", "deep": "x"}}
