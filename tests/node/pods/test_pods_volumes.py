@@ -1,0 +1,188 @@
+"""What volumes write, whom it belongs to, and that no path leads out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from binderops.errors import VolumeSetupError
+from binderops.node.pods.identity import Owner, owner_of
+from binderops.node.pods.kubelet.logs import LogOptions, parse_line, read_log
+from binderops.node.pods.paths import make_beneath, mount_beneath, open_beneath
+from binderops.node.pods.payload import File, checked_path, write_payload
+from binderops.node.pods.volumes import give, host_path
+from binderops.podman.mounts import unmount
+
+ROOT = Owner(0, None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    names = [path for path in folder.rglob("*") if not str(path.relative_to(folder)).startswith("..")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in names if path.is_file()}
+
+
+def test_a_payload_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    assert write_payload(tmp_path, {"a": File(b"1", 0o644), "d/b": File(b"2", 0o600)}, ROOT)
+    assert contents(tmp_path)["a"] == b"1"
+    assert (tmp_path / "d/b").read_bytes() == b"2"
+    first = (tmp_path / "..data").readlink()
+    assert not write_payload(tmp_path, {"a": File(b"1", 0o644), "d/b": File(b"2", 0o600)}, ROOT)
+    assert (tmp_path / "..data").readlink() == first, "nothing changed"
+    assert write_payload(tmp_path, {"a": File(b"3", 0o644)}, ROOT)
+    assert contents(tmp_path) == {"a": b"3"}
+    assert not (tmp_path / first).exists(), "the old files are gone"
+    assert oct((tmp_path / "a").stat().st_mode & 0o777) == "0o644"
+
+
+@pytest.mark.root
+def test_owner_and_modes(tmp_path: Path) -> None:
+    write_payload(tmp_path, {"a": File(b"1", 0o400), "b": File(b"2", 0o400, uid=5)}, Owner(200000, 300))
+    found = (tmp_path / "a").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (200000, 200300, 0o440)
+    assert (tmp_path / "b").stat().st_uid == 200005
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "..data", "..2026/x"])
+def test_paths_that_leave_are_refused(path: str) -> None:
+    with pytest.raises(VolumeSetupError, match="invalid path"):
+        checked_path(path)
+
+
+@given(st.text(max_size=40))
+def test_a_checked_path_stays_inside(path: str) -> None:
+    try:
+        checked = checked_path(path)
+    except VolumeSetupError:
+        return
+    assert not checked.startswith("/") and ".." not in checked.split("/")
+
+
+def test_links_out_of_a_volume_are_not_followed(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "inside").mkdir()
+    (volume / "good").symlink_to("inside")
+    (volume / "out").symlink_to("/etc")
+    (volume / "up").symlink_to("../..")
+    os.close(open_beneath(volume, "good"))
+    for bad in ("out", "out/passwd", "up", "../x", "/etc"):
+        with pytest.raises((VolumeSetupError, OSError)):
+            os.close(open_beneath(volume, bad))
+    with pytest.raises((VolumeSetupError, OSError)):
+        make_beneath(volume, "out/made", uid=0, gid=0)
+    assert not Path("/etc/made").exists()
+    make_beneath(volume, "good/a/b", uid=0, gid=0)
+    assert (volume / "inside/a/b").is_dir()
+
+
+@pytest.mark.root
+async def test_what_is_mounted_is_what_was_looked_at(tmp_path: Path) -> None:
+    volume, target = tmp_path / "volume", tmp_path / "target"
+    (volume / "data").mkdir(parents=True)
+    (volume / "data" / "mine").write_text("mine")
+    await mount_beneath(volume, "data", target)
+    try:
+        (volume / "data").rename(volume / "old")
+        (volume / "data").symlink_to("/etc")
+        assert (target / "mine").read_text() == "mine"
+        assert not (target / "passwd").exists()
+    finally:
+        await unmount(target)
+
+
+@pytest.mark.root
+def test_a_claim_is_given_to_the_group_once(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir(mode=0o700)
+    (tmp_path / "sub" / "f").write_text("x")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    before = Path("/etc/passwd").stat()
+    give(tmp_path, Owner(0, 300))
+    assert (tmp_path / "sub/f").stat().st_gid == 300
+    assert (tmp_path / "sub/f").stat().st_mode & 0o660 == 0o660
+    assert tmp_path.stat().st_mode & 0o2770 == 0o2770
+    assert Path("/etc/passwd").stat() == before
+    (tmp_path / "sub" / "f").chmod(0o600)
+    give(tmp_path, Owner(0, 300))
+    assert (tmp_path / "sub/f").stat().st_mode & 0o777 == 0o600, "only where the top is not the group's yet"
+
+
+@pytest.mark.root
+def test_a_claim_is_shifted_once(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    os.chown(tmp_path / "f", 1000, 100)
+    give(tmp_path, Owner(200000, None))
+    give(tmp_path, Owner(200000, None))
+    assert ((tmp_path / "f").stat().st_uid, (tmp_path / "f").stat().st_gid) == (201000, 200100)
+    assert tmp_path.stat().st_uid == 200000
+
+
+def test_owner_of_a_pod() -> None:
+    assert owner_of({"spec": {}}, (200000, 65536)) == Owner(0, None)
+    shifted = owner_of({"spec": {"hostUsers": False, "securityContext": {"fsGroup": 100}}}, (200000, 65536))
+    assert (shifted.uid, shifted.gid) == (200000, 200100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "good"),
+    [
+        ("Directory", "folder", True),
+        ("Directory", "file", False),
+        ("File", "file", True),
+        ("File", "none", False),
+        ("FileOrCreate", "new", True),
+        ("DirectoryOrCreate", "newfolder", True),
+        ("Socket", "file", False),
+        ("", "anything", True),
+        ("Nonsense", "file", False),
+    ],
+)
+def test_host_paths(tmp_path: Path, kind: str, name: str, good: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    if good:
+        assert host_path(tmp_path / name, kind).exists()
+    else:
+        with pytest.raises(VolumeSetupError, match="hostPath type check failed"):
+            host_path(tmp_path / name, kind)
+
+
+TIME = b"2026-11-24T15:59:58.785697708+00:00"
+
+
+def log_file(folder: Path, *entries: tuple[bytes, bytes]) -> Path:
+    path = folder / "0.log"
+    path.write_bytes(b"".join(TIME + b" stdout " + tag + b" " + text + b"\n" for tag, text in entries))
+    return path
+
+
+async def read(path: Path, **options: object) -> bytes:
+    pieces = read_log(path, LogOptions(**options), lambda: False)  # type: ignore[arg-type]
+    return b"".join([piece async for piece in pieces])
+
+
+async def test_parts_of_a_line_are_joined(tmp_path: Path) -> None:
+    path = log_file(tmp_path, (b"F", b"one"), (b"P", b"two"), (b"F", b"-three"), (b"F", b""))
+    assert await read(path) == b"one\ntwo-three\n\n"
+    assert await read(path, tail=2) == b"two-three\n\n"
+    assert await read(path, tail=99) == b"one\ntwo-three\n\n"
+    assert await read(path, timestamps=True) == TIME + b" one\n" + TIME + b" two-three\n" + TIME + b" \n"
+
+
+async def test_a_log_that_is_not_there(tmp_path: Path) -> None:
+    assert await read(tmp_path / "none.log") == b""
+
+
+@given(st.binary(max_size=80))
+def test_any_line_can_be_parsed(raw: bytes) -> None:
+    line = parse_line(raw)
+    assert line is None or isinstance(line.text, bytes)
+
+
+async def test_a_long_log_has_its_tail_found(tmp_path: Path) -> None:
+    path = log_file(tmp_path, *((b"F", f"{number:06d}".encode() * 20) for number in range(3000)))
+    text = await read(path, tail=3)
+    assert [line[:6] for line in text.splitlines()] == [b"002997", b"002998", b"002999"]
