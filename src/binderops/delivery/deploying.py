@@ -12,6 +12,9 @@ from binderops.kube.client import Client
 from binderops.state.deployment import Deployment
 from binderops.target.protocol import Access
 
+STATE_LABEL = "binderops.dev/state"
+"""On the release's record: which state it is. Helm's history tells labels, but not descriptions."""
+
 
 async def deploy(deployment: Deployment, access: Access, *, step: Step) -> DeployResult:
     """Installs or upgrades where the wanted state is not the live one, and waits until all is ready."""
@@ -29,7 +32,8 @@ async def deploy(deployment: Deployment, access: Access, *, step: Step) -> Deplo
             chart=deployment.chart.content,
             values=deployment.values,
             timeout=environment.timeout,
-            description=_description(deployment),
+            description=f"state {deployment.digest}",
+            labels={STATE_LABEL: _short(deployment.digest)},
         )
     assert live is not None
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
@@ -50,9 +54,10 @@ async def live_release(door: ReleaseDoor, release: str) -> Release | None:
     return history[-1] if history else None
 
 
-def _description(deployment: Deployment) -> str:
-    return f"state {deployment.digest}"
-
-
 def _same(live: Release, deployment: Deployment) -> bool:
-    return live.description == _description(deployment)
+    return live.labels.get(STATE_LABEL) == _short(deployment.digest)
+
+
+def _short(digest: str) -> str:
+    # A label's value holds at most 63 characters, one less than the digits of a sha256.
+    return digest.removeprefix("sha256:")[:40]

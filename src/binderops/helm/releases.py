@@ -29,7 +29,7 @@ class Release(BaseModel):
     revision: int
     status: str
     chart: str = ""
-    description: str = ""
+    labels: dict[str, str] = {}
     updated: str = ""
     manifest: str = ""
 
@@ -139,9 +139,9 @@ def _release(answer: Any) -> Release:
             **answer,
             "revision": answer.get("revision", answer.get("version", 0)),
             "status": answer.get("status") or info.get("status", ""),
-            "chart": answer.get("chart") if isinstance(answer.get("chart"), str) else "",
-            "updated": str(answer.get("updated") or info.get("last_deployed", "")),
-            "description": answer.get("description") or info.get("description", "") or "",
+            "chart": f"{answer.get('chart_name', '')}-{answer.get('chart_version', '')}",
+            "updated": str(answer.get("deployed_at", "")),
+            "labels": answer.get("labels") or {},
         }
     )
 

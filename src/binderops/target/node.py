@@ -194,7 +194,7 @@ class NodeTarget:
                 command = entry.read_bytes()
             except OSError:
                 continue
-            if b"binderops.node.network.forwarder" in command and f"/{self.name}/".encode() in command:
+            if b"node/network/forwarder.py" in command and str(self.run / self.name).encode() in command:
                 return True
         return False
 
