@@ -1,0 +1,201 @@
+"""A registry, a git server, and build pods as the node runs them."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from binderops.images import ImageLock, MachineSettings, build_images, detect_package_settings
+
+_START_SECONDS = 20.0
+_USER_IDS = "0:200000:65536"
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's docker-registry on loopback; its host and port."""
+    folder = tmp_path_factory.mktemp("registry")
+    address = f"127.0.0.1:{_free_port()}"
+    configuration = {
+        "version": "0.1",
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "http": {"addr": address},
+    }
+    (folder / "config.yml").write_text(json.dumps(configuration))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        transport = httpx.HTTPTransport(retries=20)
+        with httpx.Client(transport=transport, timeout=_START_SECONDS) as client:
+            assert client.get(f"http://{address}/v2/").status_code == 200
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class GitServer:
+    """Repositories over git's dumb HTTP protocol."""
+
+    root: Path
+    address: str
+
+    def add(self, name: str, files: dict[str, str] | Path) -> tuple[str, str]:
+        """Make a repository; returns its address and its commit."""
+        work, bare = self.root / f"{name}.work", self.root / f"{name}.git"
+        if isinstance(files, Path):
+            files = {str(p.relative_to(files)): p.read_text() for p in files.rglob("*") if p.is_file()}
+        work.mkdir()
+        for path, text in files.items():
+            (work / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / path).write_text(text)
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+        for arguments in (
+            ["init", "-q", "-b", "main"],
+            ["add", "--all", "--force"],
+            ["commit", "-q", "--allow-empty", "-m", "x"],
+        ):
+            subprocess.run(["git", *identity, *arguments], cwd=work, check=True, timeout=60, capture_output=True)
+        subprocess.run(
+            ["git", "clone", "-q", "--bare", str(work), str(bare)], check=True, timeout=60, capture_output=True
+        )
+        subprocess.run(["git", "update-server-info"], cwd=bare, check=True, timeout=60)
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=bare, check=True, timeout=60, capture_output=True, text=True
+        )
+        return f"{self.address}/{name}.git", head.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A git server on loopback."""
+    root = tmp_path_factory.mktemp("git")
+    handler = functools.partial(_Quiet, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield GitServer(root, f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+
+
+@dataclass(frozen=True)
+class Built:
+    """How a build pod ended."""
+
+    code: int
+    events: list[dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """All messages."""
+        return "".join(str(event.get("message", "")) for event in self.events)
+
+    @property
+    def failure(self) -> str:
+        """The message of the last line, which must be the failed one."""
+        assert self.code != 0
+        assert self.events[-1]["phase"] == "failed", self.events[-1]
+        return str(self.events[-1]["message"])
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Runs build pods, and what they built, by Podman with a store like a node's."""
+
+    lock: ImageLock
+    state: Path
+    folder: Path
+    settings: MachineSettings
+
+    def podman(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run `podman` with the node-like store."""
+        environment = {
+            **os.environ,
+            "CONTAINERS_CONF": str(self.folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
+        }
+        return subprocess.run(
+            ["podman", *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def build(self, url: str, ref: str, image: str, *extra: str, environment: dict[str, str] | None = None) -> Built:
+        """Build as a node would: a user namespace of its own, SYS_ADMIN only inside it."""
+        containers = Path(
+            subprocess.run(
+                ["mktemp", "-d", "-p", self.folder], capture_output=True, text=True, check=True
+            ).stdout.strip()
+        )
+        os.chown(containers, 200000, 200000)
+        variables = {"BASE_IMAGE": self.lock.images["notebook"].reference, **(environment or {})}
+        mounts = [f"{self.state}/images/build-base/storage:/base/storage:ro", f"{containers}:/var/lib/containers"]
+        if self.settings.ca_bundle:
+            mounts.append(f"{self.settings.ca_bundle}:/etc/binderhub/machine/ca.crt:ro")
+            variables["SSL_CERT_FILE"] = "/etc/binderhub/machine/ca.crt"
+        if self.settings.pip_index:
+            variables["PIP_INDEX_URL"] = variables["UV_DEFAULT_INDEX"] = self.settings.pip_index
+        ran = self.podman(
+            "run", "--rm", "--pull=never", "--network=host",
+            "--uidmap", _USER_IDS, "--gidmap", _USER_IDS, "--cap-add=SYS_ADMIN",
+            "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
+            *(f"--volume={mount}" for mount in mounts),
+            *(f"--env={name}={value}" for name, value in variables.items()),
+            self.lock.images["build"].reference,
+            "python", "-m", "binderops.build",
+            f"--ref={ref}", f"--image={image}", "--no-clean", "--no-run", "--json-logs",
+            "--user-name=jovyan", "--user-id=1000", "--push", *extra, url,
+            timeout=240,
+        )  # fmt: skip
+        lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("{")]
+        return Built(ran.returncode, [json.loads(line) for line in lines])
+
+    def run(self, image: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Pull an image that was built, and run a command in it."""
+        return self.podman("run", "--rm", "--network=host", "--tls-verify=false", image, *command)
+
+
+@pytest.fixture(scope="session")
+def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    """Build pods, from this machine's images: built first where they are missing or old."""
+    import asyncio
+
+    state = Path(os.environ.get("BINDEROPS_STATE", "/var/lib/binderops"))
+    settings = detect_package_settings()
+    lock = asyncio.run(build_images(state, progress=lambda _: None, settings=settings))
+    folder = tmp_path_factory.mktemp("pods")
+    folder.chmod(0o711)
+    (folder / "containers.conf").write_text(
+        (state / "images/configuration/containers.conf").read_text().replace("volumes =", "#")
+    )
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/storage"\nrunroot = "{folder}/run"\n'
+        f'[storage.options]\nadditionalimagestores = ["{state}/images/storage"]\n'
+    )
+    yield Pods(lock, state, folder, settings)
+    subprocess.run(["umount", f"{folder}/storage/overlay"], capture_output=True, timeout=60, check=False)
+
+
+Build = Callable[..., Built]
