@@ -173,6 +173,27 @@ async def test_lines_are_put_together_and_cut() -> None:
             "no-matching-distribution",
         ),
         ("  ╰─▶ Because there is no version of numpy==99 and you require numpy==99", "no-matching-distribution"),
+        # As uv says it today, in one line and wrapped.
+        (
+            "  cause: Because nosuch was not found in the package registry and you require nosuch==99, we can conclude "
+            "that your requirements are unsatisfiable.",
+            "no-matching-distribution",
+        ),
+        (
+            "  cause: Because there is no version of numpy==99.0 and you require\n"
+            "         numpy==99.0, we can conclude that your requirements are\n         unsatisfiable.",
+            "no-matching-distribution",
+        ),
+        (
+            "  cause: Because tensorflow==1.0.0 has no wheels with a matching Python ABI tag (e.g., `cp311`)",
+            "no-matching-distribution",
+        ),
+        (
+            "  cause: Because jupyterlab==4.0.0 depends on jupyter-server>=2.4.0,<3 and you require jupyterlab==4.0.0, "
+            "we can conclude that you require jupyter-server>=2.4.0,<3.\n"
+            "         And because you require jupyter-server==1.0.0, your requirements are unsatisfiable.",
+            "conflicting-versions",
+        ),
         ("ERROR: ResolutionImpossible: for help visit", "conflicting-versions"),
         ("your requirements are unsatisfiable.", "conflicting-versions"),
         ("Could not resolve host: github.com", "network"),

@@ -14,7 +14,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from tests.binder.conftest import MakeBinder
 
+from binderops.binder import journey
 from binderops.binder.providers.github import GitHub
 from binderops.binder.traits import GitHubRepoProvider
 from binderops.errors import GitError, SpecError
@@ -36,7 +38,7 @@ class Api:
             reset = str(int(time.time()) + 130)
             headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
             return JSONResponse({}, status_code=403, headers=headers)
-        if "absent" in path:
+        if "absent" in path or path.endswith("/renamed/commits/master"):
             return JSONResponse({}, status_code=404)
         if "/odd/" in path:
             return JSONResponse({"sha": "../../etc"})
@@ -154,3 +156,25 @@ async def test_quotas_and_bans(github: GitHub) -> None:
     allowed = GitHub(GitHubRepoProvider(allowed_specs=["^good/"]), httpx.AsyncClient())
     assert allowed.is_banned("other/x/y")
     assert not allowed.is_banned("good/x/y")
+
+
+async def test_an_old_default_branch_is_tried_again_as_head(
+    api: Api, make_binder: MakeBinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journey, "HEAD_PAUSE_SECONDS", 0.0)
+    values = {"config": {"GitHubRepoProvider": {"api_base_path": api.url}, "LaunchQuota": {"total_quota": 0}}}
+    async with make_binder(values=values) as served:
+        renamed = await served.events("build/gh/user/renamed/master")
+        text = (
+            "Could not resolve ref for gh:user/renamed/master. Double check your URL and that your repo is public."
+            ' GitHub has changed default branches from "master" to "main".'
+            " Tip: HEAD will always resolve to a repository's default branch."
+        )
+        again = "Trying again with HEAD instead of master. Please update your links."
+        assert renamed[0] == {"phase": "waiting", "message": f"{text}\n{again}\n"}
+        assert renamed[1]["message"].startswith("Too many users")
+        (absent,) = await served.events("build/gh/user/absent/main")
+        assert absent["message"] == (
+            "Could not resolve ref for gh:user/absent/main. Double check your URL and that your repo is public."
+            " Tip: HEAD will always resolve to a repository's default branch.\n"
+        )

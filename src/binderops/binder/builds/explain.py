@@ -1,6 +1,6 @@
 """What failed, in words that help the author of a repository: known messages of installers, and what to do about each.
 
-The first pattern that matches, looked for from the log's end backwards, decides.
+The last lines that any pattern knows decide, and among the patterns that know them the first of the list.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # Patterns look at no more of a line: some take time that grows with its square.
 _LONGEST = 1000
+# How many lines before a conclusion belong to it.
+_BEFORE = 5
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -65,6 +67,8 @@ _RULES = (
         r"no matching distribution found for (?P<package>[^\s'\"\\]+)|"
         r"(?P<package2>[A-Za-z0-9._-]+) was not found in the package registry|"
         r"there (?:is|are) no versions? of (?P<package3>[A-Za-z0-9._=<>~!-]+)|"
+        r"(?P<package5>[A-Za-z0-9._=<>~!-]+) has no (?:usable )?wheels|"
+        r"distribution not found at: (?P<package6>\S+)|"
         r"(?:could not find a version that satisfies the requirement) (?P<package4>[^\s'\"\\(]+)",
         "No package in the index fits {package}",
         "Check the spelling and the version in your requirements. A version may also exist only for another Python: "
@@ -152,8 +156,16 @@ _UNKNOWN = Explanation(
 def explain_log(messages: Iterable[str]) -> Explanation:
     """What the end of a build's log means."""
     lines = [line[:_LONGEST] for message in messages for line in ANSI.sub("", message).splitlines() if line.strip()]
-    for line in reversed(lines):
-        for rule in _RULES:
+    for last in reversed(range(len(lines))):
+        if any(rule.pattern.search(lines[last]) for rule in _RULES):
+            return _explain_lines(lines[max(last - _BEFORE, 0) : last + 1])
+    return _UNKNOWN
+
+
+def _explain_lines(lines: list[str]) -> Explanation:
+    """Installers say the reason first and the conclusion last: the more telling pattern stands first in the list."""
+    for rule in _RULES:
+        for line in reversed(lines):
             if match := rule.pattern.search(line):
                 return _with_package(rule, match, line)
     return _UNKNOWN
