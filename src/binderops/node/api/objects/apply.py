@@ -80,13 +80,13 @@ def apply_patch(
     managers = {**managers, us: Owned(ours, str(patch["apiVersion"]), _text(now))}
     try:
         merged = typed.merge(before, patch, schema)
-        merged = without_nulls(_pruned(merged, managers, last, schema), schema)
+        merged = _pruned(merged, managers, last, schema)
         difference = typed.compare(before, merged, schema).without_trees(reset_fields(patch, subresource))
     except typed.TypedError as error:
         raise internal_error(f"failed to merge the applied configuration: {error}") from error
     managers = _disowned(managers, difference, but=us, force=force)
     managers = _stripped(managers, us)
-    return _settled(live, merged, managers)
+    return _settled(live, without_nulls(merged, schema), managers)
 
 
 def track_update(
@@ -104,7 +104,7 @@ def track_update(
     """
     managers = _requested(old, new, subresource)
     after = without_managed_fields(new)
-    if old is not None and not managers:
+    if old is not None and not managers and (old.get("metadata") or {}).get("uid"):
         return after  # an object whose owners were cleared stays without, until the first apply
     before = without_managed_fields(old) if old is not None else empty_object(new, schema)
     ignored = reset_fields(new, subresource)

@@ -66,9 +66,10 @@ _ABSENT = object()
 
 
 def _compare(old: Any, new: Any, schema: Schema, path: Path, result: Comparison) -> None:
-    empty = old in (_ABSENT, None, {}) and new in (_ABSENT, None, {})
+    # Two empty ones are a leaf: the difference between null and empty is kept account of.
+    empty = old in (_ABSENT, None, {}, []) and new in (_ABSENT, None, {}, [])
     maps = (isinstance(old, dict) or isinstance(new, dict)) and not schema.atomic and not empty
-    lists = (isinstance(old, list) or isinstance(new, list)) and is_associative(schema)
+    lists = (isinstance(old, list) or isinstance(new, list)) and is_associative(schema) and not empty
     if maps and _container(old, dict) and _container(new, dict):
         mine, theirs = _fields(old), _fields(new)
         for key in dict.fromkeys([*mine, *theirs]):
