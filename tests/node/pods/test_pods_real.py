@@ -13,10 +13,20 @@ import pytest
 from tests.node.pods.conftest import Node, delete
 from tests.podman.tiny import TINY
 
-from binderops.errors import NotFoundError
+from binderops.errors import KubernetesError, NotFoundError
 from binderops.kube.client import Client
-from binderops.kube.kinds import CONFIG_MAP, EVENT, NODE, POD, SECRET
+from binderops.kube.kinds import (
+    CONFIG_MAP,
+    EVENT,
+    NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    SECRET,
+)
 from binderops.kube.objects import is_condition_true, is_pod_ready
+from binderops.podman.commands import run
+from binderops.podman.mounts import mounts
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
@@ -352,6 +362,92 @@ async def test_a_restarted_node_finds_its_pods_again(client: Client, make: Any, 
     assert status_of(after)["restartCount"] == 0
     assert after["status"]["podIP"] == before["status"]["podIP"]
     assert await logs_of(client, "lasting") == "once\n"
+
+
+async def test_a_finished_pod_is_not_run_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    await make("once", "echo once; exit 3", restartPolicy="Never")
+    await wait_for("once", ended)
+    node.end()
+    node.start()
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                assert await logs_of(client, "once") == "once\n"
+                break
+            except KubernetesError:  # the kubelet's endpoint comes a moment after the API
+                await asyncio.sleep(0.1)
+    pod = await client.get(POD, "once", "default")
+    assert (pod["status"]["phase"], status_of(pod)["state"]["terminated"]["exitCode"]) == ("Failed", 3)
+
+
+async def test_a_stopped_node_starts_its_pods_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    init = [{"name": "first", "image": TINY, "command": ["true"]}]
+    await make("again", initContainers=init)
+    await make("single", restartPolicy="Never")
+    before = await wait_for("again", is_pod_ready)
+    await wait_for("single", is_pod_ready)
+    node.end()
+    await run(node.command("stop"), environment=node.environment, timeout=60)
+    assert not [mount for mount in mounts() if mount.point.startswith(str(node.run))]
+    node.start()
+    single = await wait_for("single", ended)
+    assert status_of(single)["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+    after = await wait_for("again", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
+    assert status_of(after)["containerID"] != status_of(before)["containerID"]
+
+
+async def test_claims_and_host_paths(client: Client, make: Any, wait_for: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "pv"
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "tested"},
+        "spec": {
+            "capacity": {"storage": "1Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": str(folder), "type": "DirectoryOrCreate"},
+            "claimRef": {"namespace": "default", "name": "tested", "kind": "PersistentVolumeClaim", "apiVersion": "v1"},
+            "storageClassName": "",
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "tested", "namespace": "default"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Mi"}},
+            "storageClassName": "",
+            "volumeName": "tested",
+        },
+    }
+    await client.create(volume)
+    await client.create(claim)
+    try:
+        await make(
+            "claims",
+            "echo kept > /data/deep/file; id -G; ls -ln /data; test ! -w /host/name && cat /host/name",
+            restartPolicy="Never",
+            securityContext={"fsGroup": 300, "runAsUser": 1000},
+            volumes=[
+                {"name": "claim", "persistentVolumeClaim": {"claimName": "tested"}},
+                {"name": "host", "hostPath": {"path": "/etc/hostname", "type": "File"}},
+            ],
+            container={
+                "volumeMounts": [
+                    {"name": "claim", "mountPath": "/data/deep", "subPath": "a/b"},
+                    {"name": "host", "mountPath": "/host/name", "readOnly": True},
+                ]
+            },
+        )
+        pod = await wait_for("claims", ended)
+        assert pod["status"]["phase"] == "Succeeded", await logs_of(client, "claims")
+        assert (folder / "a/b/file").read_text() == "kept\n"
+        assert (folder / "a/b/file").stat().st_gid == 300
+        assert Path("/etc/hostname").read_text() in await logs_of(client, "claims")
+    finally:
+        await client.delete(PERSISTENT_VOLUME_CLAIM, "tested", "default")
+        await client.delete(PERSISTENT_VOLUME, "tested")
 
 
 async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:

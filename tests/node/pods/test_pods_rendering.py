@@ -156,6 +156,7 @@ def test_quality_of_service(resources: dict[str, Any], kind: str, score: int) ->
         (pod(volumes=[{"name": "v", "nfs": {}}]), "spec.volumes[v].nfs"),
         (pod(volumes=[{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {}}]}}]), "clusterTrustBundle"),
         (pod({"livenessProbe": {"grpc": {"port": 1}}}), "spec.containers[c].livenessProbe.grpc"),
+        (pod({"ports": [{"hostPort": 80, "containerPort": 80}]}), "spec.containers[c].ports.hostPort"),
         (pod({"resources": {"limits": {"nvidia.com/gpu": "1"}}}), "nvidia.com/gpu"),
         (pod({"securityContext": {"seccompProfile": {"type": "Localhost"}}}), "seccompProfile"),
         (pod({"volumeMounts": [{"name": "v", "mountPropagation": "Bidirectional"}]}), "mountPropagation"),
@@ -202,13 +203,7 @@ def test_selection(spec: dict[str, Any], fits: bool) -> None:
     assert (found is None) is fits
 
 
-def test_ports_and_resources_that_are_taken() -> None:
-    port = {"ports": [{"hostPort": 80, "containerPort": 80}]}
-    other = pod(port)
-    other["metadata"]["name"] = "other"
-    assert refusal(pod(port), node=NODE, others=[]) is None
-    taken = refusal(pod(port), node=NODE, others=[other])
-    assert taken is not None and "host port 80" in taken.message
+def test_resources_that_are_taken() -> None:
     big = pod({"resources": {"requests": {"cpu": "1500m"}}})
     other = pod({"resources": {"requests": {"cpu": "1"}}})
     refused = refusal(big, node=NODE, others=[other])

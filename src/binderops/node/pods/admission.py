@@ -1,6 +1,6 @@
 """Whether this node can run a pod: what its spec asks for, and what the node has.
 
-`UNSUPPORTED` names what is refused; docs/operate has the same table. A refused pod stays Pending, with the reason.
+What is refused stands in the tables below, and in docs/operate/pods.md. A refused pod stays Pending, with the reason.
 """
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ UNSUPPORTED = {
 }
 UNSUPPORTED_CONTAINER = {
     "volumeDevices": "there are no raw block volumes",
-    "resizePolicy": None,
-    "restartPolicyRules": "",
+    "restartPolicyRules": "restartPolicy decides for all exit codes",
 }
 UNSUPPORTED_SECURITY = {"seLinuxOptions": "SELinux is not used", "windowsOptions": "this is Linux"}
 VOLUME_KINDS = (
     "emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath", "persistentVolumeClaim",
 )  # fmt: skip
 PROJECTIONS = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
-HARMLESS = {"resizePolicy"}
-"""Keys that the API's own defaulting may set, without meaning here."""
 
 
 class Refusal(NamedTuple):
@@ -71,20 +68,7 @@ def refusal(pod: Object, *, node: Object, others: Iterable[Object]) -> Refusal |
     if unmet or not _affinity_met(spec, node):
         what = "node selector" if unmet else "node affinity"
         return Refusal("Unschedulable", f"0/1 nodes are available: 1 node(s) didn't match Pod's {what}.")
-    if taken := host_ports(pod) & set().union(*(host_ports(other) for other in others)):
-        ports = ", ".join(str(port) for _, port in sorted(taken))
-        return Refusal("Unschedulable", f"0/1 nodes are available: host port {ports} is taken on this node.")
     return _insufficient(pod, node, others)
-
-
-def host_ports(pod: Object) -> set[tuple[str, int]]:
-    """(protocol, port) of each hostPort that a pod asks for."""
-    return {
-        (str(port.get("protocol") or "TCP"), int(port["hostPort"]))
-        for container in spec_of(pod).get("containers") or []
-        for port in container.get("ports") or []
-        if port.get("hostPort")
-    }
 
 
 def _insufficient(pod: Object, node: Object, others: list[Object]) -> Refusal | None:
@@ -146,12 +130,10 @@ def _unsupported_security(where: str, context: Mapping[str, Any]) -> list[str]:
 
 
 def _unsupported_container(where: str, container: Mapping[str, Any]) -> list[str]:
-    found = [
-        f"{where}.{key}: {why or 'not supported'}"
-        for key, why in UNSUPPORTED_CONTAINER.items()
-        if container.get(key) and key not in HARMLESS
-    ]
+    found = [f"{where}.{key}: {why}" for key, why in UNSUPPORTED_CONTAINER.items() if container.get(key)]
     found += _unsupported_security(f"{where}.securityContext", container.get("securityContext") or {})
+    if any(port.get("hostPort") for port in container.get("ports") or []):
+        found.append(f"{where}.ports.hostPort: publish by a Service of type LoadBalancer")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         if (container.get(probe) or {}).get("grpc"):
             found.append(f"{where}.{probe}.grpc: probe by httpGet, tcpSocket or exec")

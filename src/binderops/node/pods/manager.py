@@ -122,9 +122,11 @@ class Manager:
     async def _adopt(self) -> None:
         """Find the containers that an earlier process of this node started."""
         by_pod: dict[str, list[Record]] = defaultdict(list)
+        attached = await self._kit.network.attached()
         for found in await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",)):
             record = record_of(await self._kit.podman.containers.inspect(str(found["Id"])))
-            if record.state == "created":
+            # Without the network it ran in (the machine was restarted) even an init container's work is lost.
+            if record.state == "created" or record.pod_uid not in attached:
                 await self._kit.podman.containers.remove(record.id, force=True)
             else:
                 by_pod[record.pod_uid].append(record)

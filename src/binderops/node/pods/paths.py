@@ -37,14 +37,24 @@ def make_beneath(root: Path, relative: str, *, uid: int, gid: int, mode: int = 0
     for part in PurePosixPath(relative).parts:
         parent = open_beneath(root, str(done))
         try:
-            try:
-                os.mkdir(part, mode, dir_fd=parent)
-                os.chown(part, uid, gid, dir_fd=parent, follow_symlinks=False)
-            except FileExistsError:
-                pass
+            _make_one(parent, part, uid, gid, mode)
         finally:
             os.close(parent)
         done /= part
+
+
+def _make_one(parent: int, name: str, uid: int, gid: int, mode: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        return
+    # By its descriptor: the pod may put a link in its place meanwhile. The mode apart, since mkdir's obeys our umask.
+    made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.fchown(made, uid, gid)
+        os.fchmod(made, mode)
+    finally:
+        os.close(made)
 
 
 async def mount_beneath(root: Path, relative: str, target: Path) -> None:

@@ -40,25 +40,26 @@ class Puller:
         if not reference.tag and not reference.digest:
             reference = reference.with_tag("latest")
         policy = str(container.get("imagePullPolicy") or _default_policy(reference))
-        if policy != "Always" and (found := await self._inspect(pullable(reference))) is not None:
+        if policy != "Always" and (found := await self._inspect(reference)) is not None:
             return found, False
         if policy == "Never":
             message = f'Container image "{name}" is not present with pull policy of Never'
             raise ContainerImageError("ErrImageNeverPull", message)
         await self._pull(pod, reference)
-        found = await self._inspect(pullable(reference))
+        found = await self._inspect(reference)
         if found is None:
             raise ContainerImageError("ErrImagePull", f"{name} was pulled, but is not there")
         return found, True
 
-    async def _inspect(self, name: str) -> Image | None:
+    async def _inspect(self, reference: Reference) -> Image | None:
         try:
-            found = await self._podman.images.inspect(name)
+            found = await self._podman.images.inspect(pullable(reference))
         except EngineNotFoundError:
             return None
         config = found.get("Config") or {}
-        digests = found.get("RepoDigests") or []
-        digest = str(digests[0]) if digests else f"sha256:{found['Id']}"
+        # One image can have come by several names; the container's own says what was asked for.
+        digests = sorted(map(str, found.get("RepoDigests") or []), key=lambda name: not name.startswith(reference.name))
+        digest = digests[0] if digests else f"sha256:{found['Id']}"
         return Image(str(found["Id"]), digest, str(config.get("User") or ""), str(config.get("StopSignal") or ""))
 
     async def _pull(self, pod: Object, reference: Reference) -> None:

@@ -18,6 +18,7 @@ POD_NAMESPACE = PREFIX + "pod-namespace"
 CONTAINER = PREFIX + "container"
 ATTEMPT = PREFIX + "attempt"
 
+LOST_EXIT_CODE = 137
 State = Literal["created", "running", "exited"]
 
 
@@ -79,19 +80,25 @@ def record_of(inspected: Mapping[str, Any]) -> Record:
 
 
 def lost(pod: Object, entry: Mapping[str, Any]) -> Record:
-    """A record for a container that ran by its last status and is not there any more (the kubelet's exit code 137)."""
-    now = datetime.now(UTC)
+    """A record for a container that the engine does not know any more, from its last status in the API.
+
+    One that ran then ended unseen: nobody can say how (the kubelet's exit code for that is 137).
+    """
+    state = entry.get("state") or {}
+    ended = state.get("terminated") or {}
+    began = ended.get("startedAt") or (state.get("running") or {}).get("startedAt")
+    finished = ended.get("finishedAt")
     return Record(
         id=str(entry.get("containerID") or "").removeprefix("podman://"),
         pod_uid=uid_of(pod),
         container=str(entry["name"]),
         attempt=int(entry.get("restartCount") or 0),
         state="exited",
-        exit_code=137,
-        oom_killed=False,
-        error="The container could not be located when the pod was terminated",
-        started_at=parse_timestamp(str(entry["state"]["running"]["startedAt"])),
-        finished_at=now,
+        exit_code=int(ended.get("exitCode", LOST_EXIT_CODE)),
+        oom_killed=ended.get("reason") == "OOMKilled",
+        error="" if ended else "The container could not be located when the pod was terminated",
+        started_at=parse_timestamp(str(began)) if began else None,
+        finished_at=parse_timestamp(str(finished)) if finished else datetime.now(UTC),
         image_id=str(entry.get("imageID") or ""),
         log="",
     )

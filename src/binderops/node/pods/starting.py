@@ -124,7 +124,7 @@ async def _sub_path(sandbox: Sandbox, name: str, volume: Path, relative: str, la
     target = sandbox.folder / "subpaths" / name / label
     try:
         if name not in sandbox.payloads and volume.is_dir():
-            mode = volume.stat().st_mode & 0o777
+            mode = volume.stat().st_mode & 0o7777
             make_beneath(volume, relative, uid=sandbox.owner.uid, gid=sandbox.owner.gid, mode=mode)
         await mount_beneath(volume, relative, target)
     except (OSError, EngineError) as error:

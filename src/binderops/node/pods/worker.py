@@ -333,13 +333,15 @@ class PodWorker:
         if unit is None:
             return
         unit.view.digest = str(entry.get("imageID") or "")
-        running = (entry.get("state") or {}).get("running")
-        if unit.view.record is not None or not entry.get("containerID") or not running:
+        state = entry.get("state") or {}
+        if unit.view.record is not None or not entry.get("containerID") or "waiting" in state:
             return
-        # It ran, and the engine does not know it any more (the machine was restarted): nobody can say how it ended.
         unit.next_attempt = int(entry.get("restartCount") or 0) + 1
-        if self._policy == "Never":
+        over = status_of(self.pod).get("phase") in TERMINAL
+        if over or self._policy == "Never":
+            # The machine was restarted, or the pod had ended before this process began: it must not run twice.
             unit.view.record = lost(self.pod, entry)
+            unit.view.message = str((state.get("terminated") or {}).get("message") or "")
 
     def _views(self) -> list[View]:
         return [unit.view for unit in self.units.values()]
