@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,11 +95,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
             launcher=Launcher(hub, settings.hub_url, settings.launcher, metrics),
             health=Health(registry, settings.image_prefix, hub, pods, quota=settings.quota.total_quota),
             metrics=metrics,
-            page_tokens=PageTokens.from_hex(
-                settings.binder.build_token_secret or settings.place.build_token_secret,
-                seconds=settings.binder.build_token_expires_seconds,
-                check_origin=settings.binder.build_token_check_origin,
-            ),
+            page_tokens=_page_tokens(settings),
             rate=RateLimit(limit=settings.rate.limit, period=settings.rate.period_seconds),
         )
     finally:
@@ -109,6 +106,18 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
         await hub.close()
         await registry.close()
         await http.aclose()
+
+
+def _page_tokens(settings: Settings) -> PageTokens:
+    """With the secret that is set; else one made from the release's own, so that replicas and restarts share it."""
+    given = settings.binder.build_token_secret or settings.place.build_token_secret
+    own = _text(settings, "binder-local", "token")
+    derived = hmac.digest(own.encode(), b"build tokens of pages", "sha256").hex() if own else ""
+    return PageTokens.from_hex(
+        given or derived,
+        seconds=settings.binder.build_token_expires_seconds,
+        check_origin=settings.binder.build_token_check_origin,
+    )
 
 
 def _signer(settings: Settings) -> TokenSigner | None:

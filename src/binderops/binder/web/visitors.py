@@ -9,6 +9,9 @@ from starlette.requests import HTTPConnection
 
 from binderops.binder.settings import Settings
 
+# Shared address space (RFC 6598): several clouds give it to pods, and Python does not call it private.
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+
 
 def _peer(request: HTTPConnection) -> str:
     return request.client.host if request.client else ""
@@ -20,7 +23,7 @@ def _is_trusted(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return parsed.is_private or parsed.is_loopback
+    return parsed.is_private or parsed in _SHARED
 
 
 def _last(value: str) -> str:

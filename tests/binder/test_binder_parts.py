@@ -1,0 +1,162 @@
+"""The small parts that the big tests only pass through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.requests import Request
+
+from binderops.binder.builds.manifest import BuildRequest
+from binderops.binder.builds.running import RunningBuild
+from binderops.binder.events import Event, event, frame, frames
+from binderops.binder.health import CachedCheck
+from binderops.binder.ratelimit import RateLimit
+from binderops.binder.tokens import PageTokens, same
+from binderops.binder.web import visitors
+from binderops.errors import ValuesError
+
+
+async def test_frames_keep_the_connection_alive_and_close_what_they_read() -> None:
+    go_on, closed = asyncio.Event(), asyncio.Event()
+
+    async def events() -> AsyncGenerator[Event, None]:
+        try:
+            yield event("waiting", "a")
+            await go_on.wait()
+            yield event("ready", "b")
+        finally:
+            closed.set()
+
+    found = []
+    async for piece in frames(events(), keepalive=0.02):
+        found.append(piece)
+        if found.count(b":keepalive\n\n") == 2:
+            go_on.set()
+    assert found[0] == b'data: {"phase":"waiting","message":"a\\n"}\n\n'
+    assert found[-1] == b'data: {"phase":"ready","message":"b\\n"}\n\n'
+    assert closed.is_set()
+
+
+async def test_a_reader_who_leaves_ends_what_is_waited_for() -> None:
+    closed = asyncio.Event()
+
+    async def events() -> AsyncGenerator[Event, None]:
+        try:
+            yield event("waiting", "a")
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def read() -> None:
+        async for _ in frames(events()):
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.02)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert closed.is_set()
+
+
+def test_a_frame_is_one_line() -> None:
+    assert frame({"phase": "x", "message": "a\nb\r\n\u2028"}).count(b"\n") == 2
+
+
+def test_windows_of_the_rate_limit() -> None:
+    now = 1000.0
+    limit = RateLimit(limit=2, period=60, clock=lambda: now)
+    assert [limit.count("a").remaining for _ in range(3)] == [1, 0, -1]
+    assert not limit.count("a").allowed
+    assert limit.count("b").allowed
+    now = 1061.0
+    again = limit.count("a")
+    assert (again.allowed, again.remaining, again.reset) == (True, 1, 1121)
+
+
+async def test_checks_are_shared_tried_again_and_kept() -> None:
+    asked = 0
+
+    async def second_time() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OSError("gone")
+        return True
+
+    check = CachedCheck("x", second_time, pause=0.0)
+    rows = await asyncio.gather(*(check.result() for _ in range(5)))
+    assert rows == [{"service": "x", "ok": True}] * 5
+    assert asked == 2
+
+    async def never() -> bool:
+        return False
+
+    assert await CachedCheck("y", never, pause=0.0).result() == {"service": "y", "ok": False}
+
+
+async def test_late_and_slow_watchers() -> None:
+    running = RunningBuild(BuildRequest("n", "i", "r", "f"), tail=2)
+    for number in range(5):
+        running.publish(event("building", str(number)))
+    late = running.watch()
+    assert [(await anext(late))["message"] for _ in range(2)] == ["3\n", "4\n"]
+    slow = asyncio.ensure_future(anext(late))
+    await asyncio.sleep(0)
+    for number in range(3000):
+        running.publish(event("building", f"more {number}"))
+    running.finish(True)
+    running.finish(False, "only the first counts")
+    rest = [await slow, *[item async for item in late]]
+    assert 2 <= len(rest) <= 1002
+    assert rest[-1]["message"] == "more 2999\n"
+    assert (await running.outcome()).built
+    assert running.watchers == 0
+
+
+def request(peer: str, **headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request(
+        {"type": "http", "client": (peer, 1), "headers": raw, "scheme": "http", "path": "/", "server": ("x", 1)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "expected"),
+    [
+        ("10.0.0.1", {"x_forwarded_for": "6.6.6.6, 203.0.113.9"}, "203.0.113.9"),
+        ("10.0.0.1", {"x_real_ip": "203.0.113.9", "x_forwarded_for": "1.2.3.4"}, "203.0.113.9"),
+        ("10.0.0.1", {"x_real_ip": "nonsense"}, "10.0.0.1"),
+        ("10.0.0.1", {}, "10.0.0.1"),
+        ("100.64.1.1", {"x_real_ip": "203.0.113.9"}, "203.0.113.9"),
+        ("fd00::1", {"x_real_ip": "2001:db8::1"}, "2001:db8::1"),
+        # Who comes by another way than the ingress says nothing about themselves.
+        ("203.0.113.1", {"x_real_ip": "10.0.0.2", "x_forwarded_for": "10.0.0.3"}, "203.0.113.1"),
+    ],
+)
+def test_whose_address_it_is(peer: str, headers: dict[str, str], expected: str) -> None:
+    if peer.startswith("203.0.113"):
+        peer = expected = "8.8.8.8"  # documentation ranges count as private
+    assert visitors.client_address(request(peer, **headers)) == expected
+
+
+def test_scheme_and_origin() -> None:
+    assert visitors.scheme(request("10.0.0.1", x_forwarded_proto="https")) == "https"
+    assert visitors.scheme(request("10.0.0.1", x_scheme="https", x_forwarded_proto="http")) == "https"
+    assert visitors.scheme(request("10.0.0.1", x_forwarded_proto="gopher")) == "http"
+    assert visitors.scheme(request("8.8.8.8", x_forwarded_proto="https")) == "http"
+    assert visitors.origin(request("10.0.0.1", host="a.example:1", origin="https://b.example:2")) == "b.example:2"
+    assert visitors.origin(request("10.0.0.1", host="a.example:1")) == "a.example:1"
+
+
+def test_secrets_are_compared_and_never_empty() -> None:
+    assert same("a", "a")
+    assert not same("a", "b")
+    assert not same("", "")
+    assert not same("é", "e")
+    with pytest.raises(ValuesError, match="not hexadecimal"):
+        PageTokens.from_hex("xyz", seconds=1, check_origin=True)
+    one, other = (PageTokens.from_hex("00ff" * 16, seconds=60, check_origin=False) for _ in range(2))
+    assert other.is_valid(one.mint("a", "x"), "a", "y")
+    assert "00ff" not in repr(one).replace("\\x", "")
