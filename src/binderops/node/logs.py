@@ -32,3 +32,5 @@ def configure(form: str | None) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # The application answers whatever goes wrong in it; what uvicorn would add are requests cut off by a stop.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

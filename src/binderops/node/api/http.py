@@ -73,6 +73,11 @@ class Request:
             pass
 
     @property
+    def is_own(self) -> bool:
+        """Whether a part of the node asks, from this very process: nothing is won by compressing then."""
+        return bool(self.state.get("own"))
+
+    @property
     def user_agent(self) -> str:
         """Who the client says it is."""
         return self.header("user-agent")
@@ -97,8 +102,9 @@ class Answer:
         headers = [(b"content-type", media_type.encode()), _AUDIT_NOTE]
         headers += [(key.encode(), value.encode("latin-1", "replace")) for key, value in self.headers.items()]
         headers += _warning_headers(request.warnings)
-        if len(body) >= _COMPRESS_FROM and "gzip" in request.header("accept-encoding"):
-            body = gzip.compress(body, compresslevel=1)
+        if len(body) >= _COMPRESS_FROM and not request.is_own and "gzip" in request.header("accept-encoding"):
+            # In a thread: a list of release records is many megabytes, and others want answers meanwhile.
+            body = await asyncio.to_thread(gzip.compress, body, 1)
             headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": self.code, "headers": headers})

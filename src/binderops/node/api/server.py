@@ -25,6 +25,7 @@ from binderops.node.api.kubelet import Kubelet
 from binderops.node.api.selection import fields_of
 from binderops.node.api.tokens import TokenAuthority
 from binderops.node.config import NodeConfig
+from binderops.node.pki import NODE_GROUP
 from binderops.node.store import StaleRecordError, Store
 
 _log = structlog.get_logger("api")
@@ -86,7 +87,8 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         peer = transport.get_extra_info("peercert")
-        self.app_state = {**self.app_state, "peer": peer or None, "transport": transport}
+        own = any(("organizationName", NODE_GROUP) in part for part in (peer or {}).get("subject", ()))
+        self.app_state = {**self.app_state, "peer": peer or None, "transport": transport, "own": own}
         self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:

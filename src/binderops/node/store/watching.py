@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from binderops.node.store.records import Change, Record
 
-HISTORY = 1024  # changes kept for each resource: minutes of a busy node
+HISTORY = 1024  # changes kept for each resource, minutes of a busy node,
+HISTORY_BYTES = 4 * 1024 * 1024  # and bytes: release records of Helm are a megabyte each
 BACKLOG = 4096  # events that one watcher may be behind before it is cut off,
 BACKLOG_BYTES = 16 * 1024 * 1024  # and bytes
 
@@ -93,16 +94,20 @@ class History:
     """The last changes of one resource, and who watches it."""
 
     def __init__(self, floor: int) -> None:
-        self._changes: deque[Change] = deque(maxlen=HISTORY)
+        self._changes: deque[Change] = deque()
+        self._bytes = 0
         self.floor = floor  # versions below are not replayed
         self.last = floor  # the version of the last change
         self.watchers: set[Watcher] = set()
 
     def add(self, change: Change) -> None:
         """Remember a committed change and give it to every watcher."""
-        if len(self._changes) == HISTORY:
-            self.floor = self._changes[0].version
         self._changes.append(change)
+        self._bytes += len(change.record.body)
+        while len(self._changes) > HISTORY or (self._bytes > HISTORY_BYTES and len(self._changes) > 1):
+            forgotten = self._changes.popleft()
+            self._bytes -= len(forgotten.record.body)
+            self.floor = forgotten.version
         self.last = change.version
         for watcher in tuple(self.watchers):
             watcher.offer(change)
