@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import random
 import re
 import tempfile
@@ -36,7 +37,10 @@ async def prove(deployment: Deployment, access: Access, *, folder: Path, on_even
     first, second = random.SystemRandom().sample(range(10_000, 1_000_000), 2)
     expression = f"{first} + {second}"
     on_event("kernel", f"asking a kernel for {expression}")
-    answer = await run_cell(launched.server_url, launched.token, expression)
+    try:
+        answer = await run_cell(launched.server_url, launched.token, expression)
+    finally:
+        await end_server(launched)
     if answer != str(first + second):
         raise ProofError(f"a kernel answered {answer} to {expression}", where=launched.server_url)
     return ProofResult(
@@ -45,6 +49,15 @@ async def prove(deployment: Deployment, access: Access, *, folder: Path, on_even
         answer=int(answer),
         seconds=round(time.monotonic() - started, 2),
     )
+
+
+async def end_server(launched: Launched) -> None:
+    """Asks a server to end; one that does not answer is left to the culler."""
+    async with public_client(timeout=10) as client:
+        with contextlib.suppress(httpx.HTTPError):
+            await client.post(
+                urljoin(launched.server_url, "api/shutdown"), headers={"Authorization": f"token {launched.token}"}
+            )
 
 
 async def check_pages(deployment: Deployment) -> None:

@@ -38,7 +38,6 @@ def render_chart(archive: bytes, values: Mapping[str, Any], *, release: str, nam
     """
     with _chart(archive) as chart:
         try:
-            chart.validate_schema(dict(values))
             return chart.render(dict(values), name=release, namespace=namespace)
         except helm_python.HelmValuesError as error:
             raise ChartError(

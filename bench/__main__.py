@@ -1,0 +1,37 @@
+"""`python -m bench [NAME …]`: known, new, up, memory; all of them where none is named. Needs root."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+
+from bench.deployment import BINDEROPS, ROOT, idle_memory, up_with_images
+from bench.launch import known_image, new_repository
+
+NAMES = ("known", "new", "up", "memory")
+
+
+def main() -> int:
+    """Brings `local` up, then takes the figures."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", default=[], help=f"which of {', '.join(NAMES)}")
+    parser.add_argument("-n", type=int, default=10, help="samples of each kind of launch")
+    parser.add_argument("--idle", type=float, default=60, help="seconds to leave it alone before memory is read")
+    options = parser.parse_args()
+    names = options.names or list(NAMES)
+    subprocess.run([BINDEROPS, "up", "local"], cwd=ROOT, check=True, timeout=1800)
+    if "known" in names:
+        asyncio.run(known_image(options.n)).show()
+    if "new" in names:
+        asyncio.run(new_repository(max(3, options.n // 2))).show()
+    if "up" in names:
+        up_with_images(3).show()
+    if "memory" in names:
+        idle_memory(options.idle).show()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

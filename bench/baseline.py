@@ -1,0 +1,65 @@
+"""The bare container: the same image and limits, by Podman's API, until its server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from binderops.podman import Podman
+
+NODE = "local"
+SOCKET = Path(os.environ.get("BINDEROPS_RUN", "/run/binderops")) / NODE / "podman" / "podman.sock"
+_DEADLINE = 60.0
+RECIPE = (
+    "libpod create + start of the image that the launch used, with its memory and CPU limits, host network, the same "
+    "jupyter-lab command line; ends with the first answer of /lab"
+)
+
+
+async def bare_container(image: str, *, port: int) -> float:
+    """Seconds from the create call to the first 200 of the Lab page; the container is removed."""
+    name, token = f"bench-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    async with Podman(SOCKET) as podman:
+        started = time.monotonic()
+        await podman.containers.create(_specification(name, image, token, port))
+        try:
+            await podman.containers.start(name)
+            await _until_served(f"http://127.0.0.1:{port}/lab?token={token}")
+            return time.monotonic() - started
+        finally:
+            await podman.containers.remove(name, force=True)
+
+
+def _specification(name: str, image: str, token: str, port: int) -> dict[str, Any]:
+    command = ["jupyter-lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.token={token}", "--no-browser"]
+    return {
+        "name": name,
+        "image": image,
+        "command": command,
+        "user": "1000",
+        "netns": {"nsmode": "host"},
+        "cgroups_mode": "enabled",
+        "resource_limits": {
+            "memory": {"limit": 2 * 1024**3},
+            "cpu": {"quota": 200_000, "period": 100_000},
+        },
+    }
+
+
+async def _until_served(url: str) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    async with httpx.AsyncClient(trust_env=False, timeout=10, follow_redirects=True) as client:
+        while time.monotonic() < deadline:
+            try:
+                if (await client.get(url)).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.02)
+    raise TimeoutError(f"the bare container did not answer within {_DEADLINE:.0f} s")

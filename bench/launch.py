@@ -1,0 +1,116 @@
+"""Launches: a known image beside the bare container, a new repository beside a plain Dockerfile with pip."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.baseline import RECIPE, bare_container
+from bench.report import Report, Series
+from binderops.cli.wiring import open_workspace
+from binderops.delivery.launching import Launched, launch
+from binderops.delivery.proving import end_server, launch_folder
+from binderops.delivery.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = "idna\ntoolz\nsortedcontainers\n"
+
+
+async def known_image(n: int) -> Report:
+    """Interleaved: a launch of an image that is there, then the bare container, n times."""
+    workspace = open_workspace(ROOT, "local")
+    first = await _launch_folder(workspace, ROOT / "examples" / "hello")
+    await end_server(first)
+    launches, bare = [], []
+    for _ in range(n):
+        launched = await _launch_spec(workspace, first.result.spec)
+        launches.append(launched.result.seconds)
+        await end_server(launched)
+        bare.append(await bare_container(launched.result.image, port=_free_port()))
+    report = Report("launch-known", "launch and bare container in turn")
+    report.series = [
+        Series(
+            "known image",
+            "from opening the event stream to the first 200 of the Lab page at its public address",
+            "s",
+            launches,
+        ),
+        Series("bare container", RECIPE, "s", bare),
+        Series(
+            "difference",
+            "launch minus the bare container after it",
+            "s",
+            [a - b for a, b in zip(launches, bare, strict=True)],
+        ),
+    ]
+    return report
+
+
+async def new_repository(n: int) -> Report:
+    """Interleaved: a repository that nobody built before, by our buildpack and as a plain Dockerfile with pip."""
+    workspace = open_workspace(ROOT, "local")
+    ours, plain = [], []
+    for _ in range(n):
+        with _folder({"requirements.txt": REQUIREMENTS}) as folder:
+            ours.append(await _built(workspace, folder))
+        with _folder({"requirements.txt": REQUIREMENTS, "Dockerfile": _dockerfile(workspace)}) as folder:
+            plain.append(await _built(workspace, folder))
+    report = Report("launch-new", "requirements.txt and Dockerfile in turn")
+    told = (
+        "upload excluded; from opening the event stream to the Lab page; a fresh name each time, three small packages"
+    )
+    report.series = [
+        Series("new requirements.txt", told, "s", ours),
+        Series("plain Dockerfile, pip", f"{told}; FROM the notebook base, RUN pip install", "s", plain),
+    ]
+    return report
+
+
+async def _built(workspace: Workspace, folder: Path) -> float:
+    launched = await _launch_folder(workspace, folder)
+    if not launched.result.built:
+        raise RuntimeError(f"{folder} was not built: the figure would be a lie")
+    await end_server(launched)
+    return launched.result.seconds
+
+
+async def _launch_folder(workspace: Workspace, folder: Path) -> Launched:
+    return await launch_folder(workspace.deployment(), workspace.target.access(), folder=folder, on_event=_silent)
+
+
+async def _launch_spec(workspace: Workspace, spec: str) -> Launched:
+    return await launch(workspace.deployment().public.url, spec, on_event=_silent)
+
+
+def _silent(phase: str, text: str) -> None:
+    """Nobody reads along."""
+
+
+def _dockerfile(workspace: Workspace) -> str:
+    image = workspace.deployment().computed["global"]["images"]["notebook"]
+    return (
+        f"FROM {image['name']}@{image['tag']}\n"
+        "COPY --chown=1000:1000 . /home/jovyan\nWORKDIR /home/jovyan\n"
+        "RUN python3 -m pip install --no-cache-dir -r requirements.txt\n"
+    )
+
+
+@contextmanager
+def _folder(files: dict[str, str]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / f"bench-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        (folder / "unique.txt").write_text(uuid.uuid4().hex, encoding="utf-8")
+        yield folder
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
