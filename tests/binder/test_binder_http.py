@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -270,6 +271,33 @@ async def test_banned_specs_and_hidden_uploads(make_binder: MakeBinder, http: ht
         assert event_of(await http.get(local, headers=EVENTS))["message"] == "No provider found for prefix local\n"
         operator = {**EVENTS, "Authorization": f"token {LOCAL_TOKEN}"}
         assert event_of(await http.get(local, headers=operator))["message"].startswith("Could not resolve ref")
+
+
+async def test_the_operators_own_pages_and_files(
+    make_binder: MakeBinder, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "about.html").write_text(
+        '{% extends "templates/page.html" %}{% block content %}<p>{{ greeting }}</p>{% endblock %}'
+    )
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "own.css").write_text("p {}")
+    async with make_binder(
+        template_path=str(tmp_path / "pages"),
+        template_variables={"greeting": "ours & <b>"},
+        extra_static_path=str(tmp_path / "files"),
+        extra_header_html={"b": "<meta name=two>", "a": "<meta name=one>"},
+        extra_footer_scripts={"a": "window.footer = 1 < 2;"},
+        banner_message="<strong>news</strong>",
+    ) as served:
+        about = await http.get(f"{served.url}about")
+        assert "<p>ours &amp; &lt;b&gt;</p>" in about.text
+        assert about.text.index("<meta name=one>") < about.text.index("<meta name=two>") < about.text.index("</head>")
+        assert "window.footer = 1 < 2;</script>" in about.text
+        assert "<strong>news</strong>" in about.text
+        assert "'unsafe-inline'" in about.headers["content-security-policy"]
+        assert (await http.get(f"{served.url}extra_static/own.css")).text == "p {}"
+        assert (await http.get(f"{served.url}extra_static/%2e%2e/pages/about.html")).status_code == 404
 
 
 def test_logs_hold_no_secrets() -> None:

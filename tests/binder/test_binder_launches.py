@@ -173,3 +173,49 @@ async def test_a_pod_of_an_earlier_failure_is_replaced(served: Served, cluster: 
     assert (await served.events(path))[-1]["phase"] == "failed"
     cluster.on_build(url, good_build)
     assert (await served.events(path))[-1]["phase"] == "ready"
+
+
+async def test_the_cleaner_removes_what_nobody_watches(make_binder: MakeBinder, cluster: Cluster) -> None:
+    async def ends(run: Run) -> int:
+        return 1
+
+    cluster.on_build("left-behind", ends)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "build-left-behind",
+            "namespace": NAMESPACE,
+            "labels": {"name": "build-left-behind", "component": "binderhub-build"},
+            "annotations": {"binder-repo": "left-behind"},
+        },
+        "spec": {"containers": [{"name": "builder", "image": "x"}]},
+    }
+    async with cluster.client() as kube, make_binder(build_cleanup_interval=0.05) as served:
+        await kube.create(pod)
+        async with asyncio.timeout(15):
+            while not any(each["metadata"]["name"] == "build-left-behind" for each in served.binder.pods.builds):
+                await asyncio.sleep(0.01)
+            while any(each["metadata"]["name"] == "build-left-behind" for each in served.binder.pods.builds):
+                await asyncio.sleep(0.01)
+        listed = await kube.list(POD, NAMESPACE, labels="component=binderhub-build")
+    assert "build-left-behind" not in {each["metadata"]["name"] for each in listed.items}
+
+
+async def test_a_build_that_takes_too_long(make_binder: MakeBinder, cluster: Cluster, git_server: GitServer) -> None:
+    git_server.make("endless", {"a": ""})
+    url = git_server.url("endless")
+
+    async def script(run: Run) -> int:
+        await asyncio.sleep(3600)
+        return 0
+
+    cluster.on_build(url, script)
+    async with make_binder(values={"config": {"KubernetesCleaner": {"max_age": 0.6}}}) as served:
+        events = await served.events(f"build/git/{quote(url, safe='')}/HEAD")
+        assert events[-1]["phase"] == "failed"
+        assert events[-1]["message"].startswith("The build took longer than")
+        async with asyncio.timeout(10):
+            while any(each["metadata"]["annotations"]["binder-repo"] == url for each in served.binder.pods.builds):
+                await asyncio.sleep(0.02)
+    assert cluster.created[-1]["spec"]["activeDeadlineSeconds"] == 1

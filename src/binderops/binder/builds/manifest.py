@@ -51,7 +51,7 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dic
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "activeDeadlineSeconds": int(settings.cleaner.max_age),
+            "activeDeadlineSeconds": max(int(settings.cleaner.max_age), 1),
             "terminationGracePeriodSeconds": 5,
             "containers": [
                 {
