@@ -31,7 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "a container is added beside the others": (
         spec(containers=[NGINX]),
         spec(containers=[REDIS]),
-        spec(containers=[NGINX, REDIS]),
+        spec(containers=[REDIS, NGINX]),
     ),
     "a container is changed by its name": (
         spec(containers=[NGINX, REDIS]),

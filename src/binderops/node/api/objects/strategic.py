@@ -7,9 +7,11 @@ The merge strategy and key of each list are the schema's (`x-kubernetes-patch-st
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from binderops.kube.schemas import ANY, Schema
+from binderops.node.api.objects.fieldset import compact
 from binderops.node.api.objects.status import Object, bad_request
 from binderops.node.api.objects.typed import same
 
@@ -45,7 +47,9 @@ def _merge_object(live: Object, patch: Object, schema: Schema) -> Object:
     for key, order in patch.items():
         name = key.removeprefix(_ORDER)
         if name != key and name not in patch and isinstance(merged.get(name), list):
-            merged[name] = _ordered(merged[name], merged[name], order, [], schema.field(name) or ANY)
+            merge_key = (schema.field(name) or ANY).merge_key
+            _check_order(order, [], merge_key)
+            merged[name] = _ordered(merged[name], merged[name], order, merge_key)
     return merged
 
 
@@ -80,85 +84,103 @@ def _merge_value(live: Any, patch: Any, schema: Schema, *, order: Any) -> Any:
         return _merge_object({}, patch, schema)
     if isinstance(patch, list):
         if "merge" in schema.patch_strategy:
-            return _merge_list(live if isinstance(live, list) else [], patch, schema, order)
+            return (
+                _merge_list(live, patch, schema, order) if isinstance(live, list) else _new_list(patch, schema, order)
+            )
         return [_without_directives(item) for item in patch]
     return patch
 
 
 def _merge_list(live: list[Any], patch: list[Any], schema: Schema, order: Any) -> list[Any]:
-    if not schema.merge_key:
-        added = [value for value in patch if not any(same(value, each) for each in live)]
-        return _ordered([*live, *_unique(added)], live, order, patch, schema)
-    if any(not isinstance(item, dict) for item in patch):
-        raise bad_request("a list that merges by key holds objects only")
-    if any(item.get(_PATCH) == "replace" and schema.merge_key not in item for item in patch):
-        rest = [item for item in patch if item.get(_PATCH) != "replace"]
-        return [_without_directives(item) for item in rest]
-    merged = list(live)
-    for item in patch:
-        merged = _merge_item(merged, item, schema)
-    return _ordered(merged, live, order, patch, schema)
-
-
-def _merge_item(merged: list[Any], item: Object, schema: Schema) -> list[Any]:
+    """Merged item by item; the patch's items stand in its order, or (`$setElementOrder`) in the order that it gives."""
     key = schema.merge_key
-    directive = item.get(_PATCH)
-    if key not in item:
-        raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-    places = [index for index, each in enumerate(merged) if isinstance(each, dict) and same(each.get(key), item[key])]
-    if directive == "delete":
-        return [each for index, each in enumerate(merged) if index not in places]
-    if directive not in (None, "merge", "replace"):
-        raise bad_request(f"unknown $patch directive: {directive}")
-    content = {name: value for name, value in item.items() if name != _PATCH}
-    if not places:
-        return [*merged, _merge_object({}, content, schema.items)]
-    first = places[0]
-    replaced = (
-        _without_directives(content) if directive == "replace" else _merge_object(merged[first], content, schema.items)
-    )
-    return [*merged[:first], replaced, *merged[first + 1 :]]
-
-
-def _ordered(items: list[Any], live: list[Any], order: Any, patch: list[Any], schema: Schema) -> list[Any]:
-    """By `$setElementOrder`: listed items in its order, others before the listed one that they stood before."""
+    if not key:
+        merged = list({_identity(value, ""): value for value in [*live, *patch]}.values())
+    else:
+        if any(not isinstance(item, dict) for item in patch):
+            raise bad_request("a list that merges by key holds objects only")
+        if any(item.get(_PATCH) == "replace" and key not in item for item in patch):
+            return [_without_directives(item) for item in patch if item.get(_PATCH) != "replace"]
+        gone = {_identity(item, key) for item in patch if item.get(_PATCH) == "delete"}
+        live = [item for item in live if _identity(item, key) not in gone]
+        patch = [item for item in patch if item.get(_PATCH) != "delete"]
+        merged = _merge_items(live, patch, schema)
+    merged = _ordered(merged, live, patch, key)
     if order is None:
-        return items
+        return merged
+    _check_order(order, patch, key)
+    return _ordered(merged, live, order, key)
+
+
+def _new_list(patch: list[Any], schema: Schema, order: Any) -> list[Any]:
+    """A list where there was none: the patch's as it stands, duplicates too."""
+    key = schema.merge_key
+    if key and any(not isinstance(item, dict) or (key not in item and _PATCH not in item) for item in patch):
+        raise bad_request(f"an item does not contain declared merge key: {key}")
+    kept = [item for item in patch if not (isinstance(item, dict) and item.get(_PATCH) in ("delete", "replace"))]
+    if order is not None:
+        _check_order(order, kept, key)
+        kept = _ordered(kept, [], order, key)
+    return [_without_directives(item) for item in kept]
+
+
+def _merge_items(live: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
+    merged = list(live)
+    places: dict[str, int] = {}
+    for index, item in enumerate(merged):
+        places.setdefault(_identity(item, schema.merge_key), index)
+    for item in patch:
+        directive = item.get(_PATCH)
+        if schema.merge_key not in item:
+            raise bad_request(f"map: {item} does not contain declared merge key: {schema.merge_key}")
+        if directive not in (None, "merge", "replace"):
+            raise bad_request(f"unknown $patch directive: {directive}")
+        content = {name: value for name, value in item.items() if name != _PATCH}
+        place = places.get(_identity(item, schema.merge_key))
+        if place is None:
+            places[_identity(item, schema.merge_key)] = len(merged)
+            merged.append(_merge_object({}, content, schema.items))
+        elif directive == "replace":
+            merged[place] = _without_directives(content)
+        else:
+            merged[place] = _merge_object(merged[place], content, schema.items)
+    return merged
+
+
+def _ordered(items: list[Any], live: list[Any], order: list[Any], key: str) -> list[Any]:
+    """Listed items in the order given, others before the listed one that they stood before."""
+    wanted, before = _places(order, key), _places(live, key)
+
+    def stood(item: Any) -> int:
+        return before.get(_identity(item, key), -1)
+
+    listed = sorted((each for each in items if _identity(each, key) in wanted), key=lambda x: wanted[_identity(x, key)])
+    others = deque(sorted((each for each in items if _identity(each, key) not in wanted), key=stood))
+    result: list[Any] = []
+    for item in listed:
+        while others and 0 <= stood(others[0]) < stood(item):
+            result.append(others.popleft())
+        result.append(item)
+    return [*result, *others]
+
+
+def _check_order(order: Any, patch: list[Any], key: str) -> None:
     if not isinstance(order, list):
         raise bad_request("$setElementOrder is not a list")
-    key = schema.merge_key
-
-    def identity(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
-
-    wanted = [identity(item) for item in order]
-    for item in patch:
-        if not any(same(identity(item), each) for each in wanted) and not _is_deletion(item):
-            raise bad_request(f"the order in patch list does not match $setElementOrder list: {order}")
-
-    def place(item: Any, among: list[Any]) -> int:
-        return next((index for index, each in enumerate(among) if same(identity(item), each)), -1)
-
-    before = [identity(item) for item in live]
-    listed = sorted((item for item in items if place(item, wanted) >= 0), key=lambda item: place(item, wanted))
-    others = sorted((item for item in items if place(item, wanted) < 0), key=lambda item: place(item, before))
-    result: list[Any] = []
-    while listed and others:
-        stood, stands = place(others[0], before), place(listed[0], before)
-        result.append(others.pop(0) if 0 <= stood < stands else listed.pop(0))
-    return [*result, *listed, *others]
+    known = _places(order, key)
+    if any(_identity(item, key) not in known for item in patch):
+        raise bad_request(f"the order in patch list does not match $setElementOrder list: {order}")
 
 
-def _is_deletion(item: Any) -> bool:
-    return isinstance(item, dict) and item.get(_PATCH) in ("delete", "replace")
-
-
-def _unique(values: list[Any]) -> list[Any]:
-    result: list[Any] = []
-    for value in values:
-        if not any(same(value, each) for each in result):
-            result.append(value)
+def _places(items: list[Any], key: str) -> dict[str, int]:
+    result: dict[str, int] = {}
+    for index, item in enumerate(items):
+        result.setdefault(_identity(item, key), index)
     return result
+
+
+def _identity(item: Any, key: str) -> str:
+    return compact(item.get(key) if key and isinstance(item, dict) else item)
 
 
 def _names(value: Any, directive: str) -> list[str]:
