@@ -115,21 +115,34 @@ class Stream:
     """An answer in pieces, for as long as the iterator yields."""
 
     def __init__(
-        self, chunks: AsyncGenerator[bytes], *, media_type: str = JSON, cut: asyncio.Event | None = None
+        self,
+        chunks: AsyncGenerator[bytes],
+        *,
+        media_type: str = JSON,
+        cut: asyncio.Event | None = None,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._chunks = chunks
         self._media_type = media_type
         self._cut = cut or asyncio.Event()
+        self._closed = closed
 
     async def send(self, request: Request, send: Send) -> None:
         """Send the pieces as they come, until the iterator or the client has had enough, or `cut` is set.
 
         A client that does not read keeps `send` waiting for ever: cutting drops its connection, unsent bytes and all.
+        `closed` is called at the end, also when the iterator never began.
         """
-        headers = [(b"content-type", self._media_type.encode()), _AUDIT_NOTE, *_warning_headers(request.warnings)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        # An empty piece makes uvicorn send the headers now: clients wait for them before they call a watch open.
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        try:
+            headers = [(b"content-type", self._media_type.encode()), _AUDIT_NOTE, *_warning_headers(request.warnings)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            # An empty piece makes uvicorn send the headers now: clients wait for them before they call a watch open.
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+            await self._send_pieces(request, send)
+        finally:
+            self._closed()
+
+    async def _send_pieces(self, request: Request, send: Send) -> None:
         pump = asyncio.create_task(self._pump(send))
         others = [asyncio.create_task(request.disconnected()), asyncio.create_task(self._cut.wait())]
         try:

@@ -48,7 +48,7 @@ async def watch_objects(api: Api, call: Call) -> Answer | Stream:
         bookmarks=call.query.flag("allowWatchBookmarks"),
         mark_initial=call.query.flag("sendInitialEvents"),
     )
-    return Stream(events, media_type=_WATCH_JSON, cut=watcher.closed)
+    return Stream(events, media_type=_WATCH_JSON, cut=watcher.closed, closed=watcher.close)
 
 
 def _start(call: Call, store: Store) -> tuple[int, bool]:
