@@ -42,7 +42,8 @@ async def build_images(
     """
     sources = sources or clone_of_this_project()
     places = ImagePlaces(state)
-    places.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    places.root.mkdir(exist_ok=True, mode=0o700)
     reporter = Reporter(progress)
 
     def waiting() -> None:

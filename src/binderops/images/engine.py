@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from binderops.errors import ImageError
 from binderops.images.packages import MOUNT_POINT
 from binderops.images.places import ImagePlaces
 from binderops.images.programs import run_program
+from binderops.podman.machine import cgroup_mode, default_ulimits, oci_runtime
 
 _QUICK_SECONDS = 60.0
-# Upper bounds for the limits in containers; they must not exceed this process's own, or the runtime fails.
-_OPEN_FILES, _PROCESSES = 20_000, 32_768
 
 
 class ImageEngine:
@@ -83,27 +80,16 @@ class ImageEngine:
 
 
 def _containers_conf(machine_folder: Path) -> str:
-    files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _OPEN_FILES)
-    # RLIM_INFINITY is -1: any bound of ours is below it.
-    own = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    processes = _PROCESSES if own == resource.RLIM_INFINITY else min(own, _PROCESSES)
+    limits = ", ".join(f'"{limit}"' for limit in default_ulimits())
     return f"""\
 [containers]
-default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+default_ulimits = [{limits}]
 volumes = ["{machine_folder}:{MOUNT_POINT}:ro"]
 [engine]
-runtime = "{_runtime()}"
+runtime = "{oci_runtime(cgroup_mode())}"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
-
-
-def _runtime() -> str:
-    """Return runc where there is one: crun refuses hybrid cgroups, and both do the same."""
-    for name in ("runc", "crun"):
-        if shutil.which(name):
-            return name
-    raise ImageError("no container runtime is installed", why="neither runc nor crun was found", hint="make system")
 
 
 def _storage_conf(places: ImagePlaces) -> str:
