@@ -53,8 +53,9 @@ async def share(folder: Path) -> None:
     if holding(folder).shared:
         return
     if mounted_at(folder) is None:
-        await run(["mount", "--bind", str(folder), str(folder)])
-    await run(["mount", "--make-shared", str(folder)])
+        # With what is mounted below it already: a plain bind would hide that.
+        await run(["mount", "--rbind", str(folder), str(folder)])
+    await run(["mount", "--make-rshared", str(folder)])
 
 
 async def mount_memory(folder: Path, *, size: int | None = None, mode: int = 0o755) -> None:

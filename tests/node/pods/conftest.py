@@ -170,3 +170,19 @@ async def delete(client: Client, pod: Pod, *, seconds: float = 20.0, grace: int 
                 await asyncio.sleep(0.05)
     except (NotFoundError, ConflictError):
         return
+
+
+FINISHED = ("Succeeded", "Failed")
+
+
+def status_of(pod: Pod, container: str = "main", *, kind: str = "containerStatuses") -> dict[str, Any]:
+    found = [entry for entry in (pod.get("status") or {}).get(kind) or [] if entry["name"] == container]
+    return found[0] if found else {}
+
+
+def ended(pod: Pod) -> bool:
+    return (pod.get("status") or {}).get("phase") in FINISHED
+
+
+async def logs_of(client: Client, name: str, **options: Any) -> str:
+    return b"".join([piece async for piece in client.logs(name, "default", **options)]).decode()

@@ -108,7 +108,7 @@ async def test_pulls_with_the_pods_and_the_accounts_secret(
 
         await make("tagged", container={"image": f"{NAME}:1"}, imagePullSecrets=[{"name": "pulls"}])
         pod = await wait_for("tagged", is_pod_ready)
-        assert pod["status"]["containerStatuses"][0]["imageID"].endswith(digest)
+        assert pod["status"]["containerStatuses"][0]["imageID"].startswith(f"{NAME}@sha256:")
 
         await client.create(
             {
@@ -120,7 +120,8 @@ async def test_pulls_with_the_pods_and_the_accounts_secret(
         )
         image = f"{NAME}:1@{digest}"
         await make("pinned", container={"image": image, "imagePullPolicy": "Always"}, serviceAccountName="puller")
-        await wait_for("pinned", is_pod_ready)
+        pod = await wait_for("pinned", is_pod_ready)
+        assert pod["status"]["containerStatuses"][0]["imageID"] == f"{NAME}@{digest}"
     finally:
         await client.delete(SERVICE, "registry", "default")
         await client.delete(ENDPOINT_SLICE, "registry", "default")

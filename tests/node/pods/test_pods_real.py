@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.node.pods.conftest import Node, delete
+from tests.node.pods.conftest import Node, delete, ended, logs_of, status_of
 from tests.podman.tiny import TINY
 
-from binderops.errors import KubernetesError, NotFoundError
+from binderops.errors import NotFoundError
 from binderops.kube.client import Client
 from binderops.kube.kinds import (
     CONFIG_MAP,
     EVENT,
     NODE,
-    PERSISTENT_VOLUME,
-    PERSISTENT_VOLUME_CLAIM,
     POD,
-    SECRET,
 )
 from binderops.kube.objects import is_condition_true, is_pod_ready
-from binderops.podman.commands import run
-from binderops.podman.mounts import mounts
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
 Pod = dict[str, Any]
-FINISHED = ("Succeeded", "Failed")
-
-
-def status_of(pod: Pod, container: str = "main", *, kind: str = "containerStatuses") -> dict[str, Any]:
-    found = [entry for entry in (pod.get("status") or {}).get(kind) or [] if entry["name"] == container]
-    return found[0] if found else {}
-
-
-def ended(pod: Pod) -> bool:
-    return (pod.get("status") or {}).get("phase") in FINISHED
-
-
-async def logs_of(client: Client, name: str, **options: Any) -> str:
-    return b"".join([piece async for piece in client.logs(name, "default", **options)]).decode()
 
 
 async def test_the_node_is_registered(client: Client, node: Node) -> None:
@@ -156,61 +135,6 @@ async def test_liveness_restarts_and_startup_holds_back(make: Any, wait_for: Any
     assert status_of(pod)["ready"] is True
     pod = await wait_for("sick", lambda pod: status_of(pod).get("restartCount", 0) == 1)
     assert status_of(pod)["lastState"]["terminated"]["exitCode"] == 137
-
-
-async def test_volumes_and_their_updates(client: Client, make: Any, wait_for: Any, node: Node) -> None:
-    meta = {"name": "settings", "namespace": "default"}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"colour": "red", "deep": "x"}}
-    await client.create(config)
-    secret_meta = {"name": "hidden", "namespace": "default"}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": secret_meta, "stringData": {"key": "s3cret"}}
-    await client.create(secret)
-    volumes = [
-        {"name": "config", "configMap": {"name": "settings", "items": [{"key": "colour", "path": "a/colour"}]}},
-        {"name": "secret", "secret": {"secretName": "hidden", "defaultMode": 0o400}},
-        {"name": "none", "secret": {"secretName": "absent", "optional": True}},
-        {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        {"name": "down", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
-        {
-            "name": "all",
-            "projected": {
-                "sources": [
-                    {"configMap": {"name": "settings"}},
-                    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
-                ]
-            },
-        },
-    ]
-    mounts = [{"name": volume["name"], "mountPath": f"/v/{volume['name']}"} for volume in volumes]
-    mounts.append({"name": "all", "mountPath": "/single", "subPath": "colour"})
-    script = (
-        "cat /v/config/a/colour /v/secret/key /v/down/labels /single; ls -l /v/secret/..data/; ls /v/none; "
-        "dd if=/dev/zero of=/v/memory/big bs=1k count=2000 2>/dev/null || echo full; touch /v/config/no || echo ro; "
-        "cat /v/all/token | wc -c; while [ $(cat /v/config/a/colour) = red ]; do sleep 0.1; done; echo changed"
-    )
-    try:
-        await make(
-            "volumes",
-            script,
-            metadata={"labels": {"tier": "one"}},
-            volumes=volumes,
-            restartPolicy="Never",
-            container={"volumeMounts": mounts},
-        )
-        await wait_for("volumes", lambda pod: pod["status"].get("phase") == "Running")
-        await client.patch(CONFIG_MAP, "settings", "default", {"data": {"colour": "blue"}})
-        pod = await wait_for("volumes", ended)
-        text = await logs_of(client, "volumes")
-        assert pod["status"]["phase"] == "Succeeded", text
-        assert text.startswith('reds3crettier="one"red')
-        assert "-r--------" in text and "full" in text and "ro\n" in text and "changed" in text
-        sizes = [int(line) for line in text.splitlines() if line.strip().isdigit()]
-        assert sizes and sizes[0] > 100, "a token"
-    finally:
-        await client.delete(CONFIG_MAP, "settings", "default")
-        await client.delete(SECRET, "hidden", "default")
-    leaks = [path for path in (node.state / "nodes" / node.name / "pods").rglob("*") if path.is_file()]
-    assert not [path for path in leaks if b"s3cret" in path.read_bytes()], "a Secret reached the disk"
 
 
 async def test_what_is_missing_is_named_and_waited_for(client: Client, make: Any, wait_for: Any) -> None:
@@ -346,116 +270,3 @@ async def test_post_start_that_fails_kills_the_container(make: Any, wait_for: An
     await make("hooked", restartPolicy="Never", container={"lifecycle": hook})
     pod = await wait_for("hooked", ended)
     assert status_of(pod)["state"]["terminated"]["exitCode"] == 137
-
-
-async def test_a_restarted_node_finds_its_pods_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
-    await make("lasting", "echo once; sleep 1000")
-    await make("short", "sleep 2", restartPolicy="Never")
-    before = await wait_for("lasting", is_pod_ready)
-    await wait_for("short", is_pod_ready)
-    node.end(signal.SIGKILL)
-    node.start()
-    after = await wait_for("short", ended)
-    assert after["status"]["phase"] == "Succeeded"
-    after = await wait_for("lasting", is_pod_ready)
-    assert status_of(after)["containerID"] == status_of(before)["containerID"]
-    assert status_of(after)["restartCount"] == 0
-    assert after["status"]["podIP"] == before["status"]["podIP"]
-    assert await logs_of(client, "lasting") == "once\n"
-
-
-async def test_a_finished_pod_is_not_run_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
-    await make("once", "echo once; exit 3", restartPolicy="Never")
-    await wait_for("once", ended)
-    node.end()
-    node.start()
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                assert await logs_of(client, "once") == "once\n"
-                break
-            except KubernetesError:  # the kubelet's endpoint comes a moment after the API
-                await asyncio.sleep(0.1)
-    pod = await client.get(POD, "once", "default")
-    assert (pod["status"]["phase"], status_of(pod)["state"]["terminated"]["exitCode"]) == ("Failed", 3)
-
-
-async def test_a_stopped_node_starts_its_pods_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
-    init = [{"name": "first", "image": TINY, "command": ["true"]}]
-    await make("again", initContainers=init)
-    await make("single", restartPolicy="Never")
-    before = await wait_for("again", is_pod_ready)
-    await wait_for("single", is_pod_ready)
-    node.end()
-    await run(node.command("stop"), environment=node.environment, timeout=60)
-    assert not [mount for mount in mounts() if mount.point.startswith(str(node.run))]
-    node.start()
-    single = await wait_for("single", ended)
-    assert status_of(single)["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
-    after = await wait_for("again", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
-    assert status_of(after)["containerID"] != status_of(before)["containerID"]
-
-
-async def test_claims_and_host_paths(client: Client, make: Any, wait_for: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "pv"
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": "tested"},
-        "spec": {
-            "capacity": {"storage": "1Mi"},
-            "accessModes": ["ReadWriteOnce"],
-            "hostPath": {"path": str(folder), "type": "DirectoryOrCreate"},
-            "claimRef": {"namespace": "default", "name": "tested", "kind": "PersistentVolumeClaim", "apiVersion": "v1"},
-            "storageClassName": "",
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "tested", "namespace": "default"},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Mi"}},
-            "storageClassName": "",
-            "volumeName": "tested",
-        },
-    }
-    await client.create(volume)
-    await client.create(claim)
-    try:
-        await make(
-            "claims",
-            "echo kept > /data/deep/file; id -G; ls -ln /data; test ! -w /host/name && cat /host/name",
-            restartPolicy="Never",
-            securityContext={"fsGroup": 300, "runAsUser": 1000},
-            volumes=[
-                {"name": "claim", "persistentVolumeClaim": {"claimName": "tested"}},
-                {"name": "host", "hostPath": {"path": "/etc/hostname", "type": "File"}},
-            ],
-            container={
-                "volumeMounts": [
-                    {"name": "claim", "mountPath": "/data/deep", "subPath": "a/b"},
-                    {"name": "host", "mountPath": "/host/name", "readOnly": True},
-                ]
-            },
-        )
-        pod = await wait_for("claims", ended)
-        assert pod["status"]["phase"] == "Succeeded", await logs_of(client, "claims")
-        assert (folder / "a/b/file").read_text() == "kept\n"
-        assert (folder / "a/b/file").stat().st_gid == 300
-        assert Path("/etc/hostname").read_text() in await logs_of(client, "claims")
-    finally:
-        await client.delete(PERSISTENT_VOLUME_CLAIM, "tested", "default")
-        await client.delete(PERSISTENT_VOLUME, "tested")
-
-
-async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
-    await make("steady")
-    before = await wait_for("steady", is_pod_ready)
-    pid = int((node.run / node.name / "podman" / "podman.pid").read_text())
-    os.kill(pid, signal.SIGKILL)
-    await make("later", "true", restartPolicy="Never")
-    assert (await wait_for("later", ended))["status"]["phase"] == "Succeeded"
-    after = await wait_for("steady", is_pod_ready)
-    assert status_of(after)["containerID"] == status_of(before)["containerID"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from binderops.errors import ContainerConfigError
-from binderops.node.pods import security
+from binderops.node.pods import admission, security
 from binderops.node.pods.admission import refusal, unsupported
 from binderops.node.pods.hosts import hosts_file, resolv_conf
 from binderops.node.pods.records import record_of, signal_number
@@ -172,6 +172,16 @@ def test_a_supported_pod_is_not_refused() -> None:
     assert unsupported(pod({"livenessProbe": {"httpGet": {"port": 1}}}, volumes=volumes)) == []
 
 
+def test_the_page_for_operators_says_the_same() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operate" / "pods.md").read_text()
+    supported, refused = page.split("## Refused")
+    for field in (*admission.UNSUPPORTED, *admission.UNSUPPORTED_CONTAINER, *admission.UNSUPPORTED_SECURITY):
+        assert f"`{field}`" in refused, field
+        assert f"`{field}`" not in supported, field
+    for kind in (*admission.VOLUME_KINDS, *admission.PROJECTIONS):
+        assert f"`{kind}`" in supported, kind
+
+
 NODE = {
     "metadata": {"name": "n", "labels": {"zone": "a", "size": "5"}},
     "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3"}},
@@ -204,10 +214,17 @@ def test_selection(spec: dict[str, Any], fits: bool) -> None:
 
 
 def test_resources_that_are_taken() -> None:
-    big = pod({"resources": {"requests": {"cpu": "1500m"}}})
-    other = pod({"resources": {"requests": {"cpu": "1"}}})
+    big = pod({"resources": {"requests": {"cpu": "1500m", "memory": "700Mi"}}})
+    other = pod({"resources": {"requests": {"cpu": "1", "memory": "400Mi"}}})
     refused = refusal(big, node=NODE, others=[other])
-    assert refused is not None and "Insufficient cpu" in refused.message
+    assert refused is not None and "Insufficient memory" in refused.message
+    light = pod({"resources": {"requests": {"cpu": "1500m", "memory": "600Mi"}}})
+    assert refusal(light, node=NODE, others=[other]) is None, "CPU is shared, not reserved"
+    crowd = [pod() for _ in range(3)]
+    for number, member in enumerate(crowd):
+        member["metadata"]["name"] = f"p{number}"
+    refused = refusal(pod(), node=NODE, others=crowd)
+    assert refused is not None and "Too many pods" in refused.message
 
 
 def test_names_files() -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from binderops.kube.kinds import Object
 from binderops.kube.objects import key_of, labels_of, spec_of
+from binderops.kube.quantity import to_bytes
 from binderops.node.pods.resources import requested
 
 UNSUPPORTED = {
@@ -76,11 +77,11 @@ def _insufficient(pod: Object, node: Object, others: list[Object]) -> Refusal | 
     pods_allowed = int(allocatable.get("pods", "0"))
     if pods_allowed and len([other for other in others if key_of(other) != key_of(pod)]) >= pods_allowed:
         return Refusal("Unschedulable", "0/1 nodes are available: 1 Too many pods.")
-    asked, used = requested([pod]), requested(others)
-    whole = requested([{"spec": {"containers": [{"resources": {"requests": allocatable}}]}}]) if allocatable else {}
-    for name in ("cpu", "memory"):
-        if asked[name] and whole and asked[name] + used[name] > whole[name]:
-            return Refusal("Unschedulable", f"0/1 nodes are available: 1 Insufficient {name}.")
+    # CPU requests are shares (resources.py), not reservations: one machine that is busy is slow, it has no other to
+    # send a pod to. Memory cannot be shared so.
+    asked, used = requested([pod])["memory"], requested(others)["memory"]
+    if asked and "memory" in allocatable and asked + used > to_bytes(str(allocatable["memory"])):
+        return Refusal("Unschedulable", "0/1 nodes are available: 1 Insufficient memory.")
     return None
 
 

@@ -58,7 +58,8 @@ class Puller:
             return None
         config = found.get("Config") or {}
         # One image can have come by several names; the container's own says what was asked for.
-        digests = sorted(map(str, found.get("RepoDigests") or []), key=lambda name: not name.startswith(reference.name))
+        asked = pullable(reference) if reference.digest else f"{reference.name}@"
+        digests = sorted(map(str, found.get("RepoDigests") or []), key=lambda name: not name.startswith(asked))
         digest = digests[0] if digests else f"sha256:{found['Id']}"
         return Image(str(found["Id"]), digest, str(config.get("User") or ""), str(config.get("StopSignal") or ""))
 

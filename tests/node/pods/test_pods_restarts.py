@@ -1,0 +1,80 @@
+"""Pods outlive the node's process, the engine's service, and a stop of the whole node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+from tests.node.pods.conftest import Node, ended, logs_of, status_of
+from tests.podman.tiny import TINY
+
+from binderops.errors import KubernetesError
+from binderops.kube.client import Client
+from binderops.kube.kinds import POD
+from binderops.kube.objects import is_pod_ready
+from binderops.podman.commands import run
+from binderops.podman.mounts import mounts
+
+pytestmark = [pytest.mark.podman, pytest.mark.root]
+
+
+async def test_a_restarted_node_finds_its_pods_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    await make("lasting", "echo once; sleep 1000")
+    await make("short", "sleep 2", restartPolicy="Never")
+    before = await wait_for("lasting", is_pod_ready)
+    await wait_for("short", is_pod_ready)
+    node.end(signal.SIGKILL)
+    node.start()
+    after = await wait_for("short", ended)
+    assert after["status"]["phase"] == "Succeeded"
+    after = await wait_for("lasting", is_pod_ready)
+    assert status_of(after)["containerID"] == status_of(before)["containerID"]
+    assert status_of(after)["restartCount"] == 0
+    assert after["status"]["podIP"] == before["status"]["podIP"]
+    assert await logs_of(client, "lasting") == "once\n"
+
+
+async def test_a_finished_pod_is_not_run_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    await make("once", "echo once; exit 3", restartPolicy="Never")
+    await wait_for("once", ended)
+    node.end()
+    node.start()
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                assert await logs_of(client, "once") == "once\n"
+                break
+            except KubernetesError:  # the kubelet's endpoint comes a moment after the API
+                await asyncio.sleep(0.1)
+    pod = await client.get(POD, "once", "default")
+    assert (pod["status"]["phase"], status_of(pod)["state"]["terminated"]["exitCode"]) == ("Failed", 3)
+
+
+async def test_a_stopped_node_starts_its_pods_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    init = [{"name": "first", "image": TINY, "command": ["true"]}]
+    await make("again", initContainers=init)
+    await make("single", restartPolicy="Never")
+    before = await wait_for("again", is_pod_ready)
+    await wait_for("single", is_pod_ready)
+    node.end()
+    await run(node.command("stop"), environment=node.environment, timeout=60)
+    assert not [mount for mount in mounts() if mount.point.startswith(str(node.run))]
+    node.start()
+    single = await wait_for("single", ended)
+    assert status_of(single)["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+    after = await wait_for("again", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
+    assert status_of(after)["containerID"] != status_of(before)["containerID"]
+
+
+async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    await make("steady")
+    before = await wait_for("steady", is_pod_ready)
+    pid = int((node.run / node.name / "podman" / "podman.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    await make("later", "true", restartPolicy="Never")
+    assert (await wait_for("later", ended))["status"]["phase"] == "Succeeded"
+    after = await wait_for("steady", is_pod_ready)
+    assert status_of(after)["containerID"] == status_of(before)["containerID"]
