@@ -3,6 +3,7 @@
     BinderOpsError
     ├── UsageError               a command was called in a way that cannot work
     ├── MachineError             this machine cannot do it: not root, a port taken, a disk full, a kernel too old
+    │   └── StoreFailedError     the node's store cannot be opened, or did not take a write
     ├── StateError               a file of the deployment is wrong
     │   ├── ValuesError          a values file: a key, a type, a place
     │   └── ChartError           a chart: missing, stale, or it does not render
@@ -81,6 +82,12 @@ class MachineError(BinderOpsError):
     """This machine cannot do what was asked."""
 
     reference = "machine"
+
+
+class StoreFailedError(MachineError):
+    """The node's store cannot be opened, or the disk did not take a write: nothing of that write was stored."""
+
+    reference = "machine.store"
 
 
 class StateError(BinderOpsError):

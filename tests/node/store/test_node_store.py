@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from binderops.errors import StoreFailedError
 from binderops.node.store import (
     AlreadyStoredError,
     ExpiredVersionError,
     StaleRecordError,
     Store,
-    StoreFailedError,
 )
 from binderops.node.store.watching import BACKLOG, HISTORY
 

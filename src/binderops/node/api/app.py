@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from binderops.errors import KubernetesError
+from binderops.errors import KubernetesError, StoreFailedError
 from binderops.node.api import refusals
 from binderops.node.api.authentication import Impersonation, User, authenticate, impersonated
 from binderops.node.api.authorization import Attributes
@@ -34,7 +34,7 @@ from binderops.node.api.scaling import get_scale, patch_scale, replace_scale
 from binderops.node.api.selection import Selection
 from binderops.node.api.watching import watch_objects
 from binderops.node.api.writing import create_object, patch_object, replace_object
-from binderops.node.store import StaleRecordError, StoreFailedError
+from binderops.node.store import StaleRecordError
 
 _log = structlog.get_logger("api")
 Handler = Callable[[Api, Call], Awaitable[Answer | Stream]]

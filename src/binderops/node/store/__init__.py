@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from binderops.node.store.database import StoreFailedError
 from binderops.node.store.records import Change, Record
 from binderops.node.store.store import AlreadyStoredError, StaleRecordError, Store
 from binderops.node.store.watching import ExpiredVersionError, Watcher
@@ -14,6 +13,5 @@ __all__ = [
     "Record",
     "StaleRecordError",
     "Store",
-    "StoreFailedError",
     "Watcher",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from binderops.errors import MachineError
+from binderops.errors import MachineError, StoreFailedError
 
 _SCHEMA_VERSION = 1
 _LARGEST_BATCH = 256
@@ -26,12 +26,6 @@ CREATE TABLE IF NOT EXISTS objects (
   PRIMARY KEY (resource, namespace, name));
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
-
-
-class StoreFailedError(MachineError):
-    """The disk did not take a write: full, read-only, broken. Nothing of it was stored."""
-
-    reference = "machine.store"
 
 
 class Write(NamedTuple):

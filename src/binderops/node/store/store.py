@@ -14,7 +14,8 @@ from pathlib import Path
 
 import orjson
 
-from binderops.node.store.database import Database, StoreFailedError, Write
+from binderops.errors import StoreFailedError
+from binderops.node.store.database import Database, Write
 from binderops.node.store.records import Change, Object, Record
 from binderops.node.store.watching import History, Matches, Watcher
 
