@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import resource
+from pathlib import Path
 
 _AFTER_START = 3.0  # seconds; imports and first lists leave the most garbage
-_EVERY = 120.0  # seconds
+_LOOK_EVERY = 10.0  # seconds
+_WORTH_IT = 8 * 1024 * 1024  # bytes of growth; a trim takes a few milliseconds
 
 
 async def give_back() -> None:
-    """Return freed memory to the machine from time to time, until cancelled. A trim takes a few milliseconds."""
+    """Return freed memory to the machine whenever the process has grown, until cancelled."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):  # another C library: it has its own ways
@@ -19,6 +22,20 @@ async def give_back() -> None:
     await asyncio.sleep(_AFTER_START)
     gc.collect()
     gc.freeze()  # what lives now lives for ever: later collections need not look at it
+    trim(0)
+    floor = _resident()
     while True:
-        trim(0)
-        await asyncio.sleep(_EVERY)
+        await asyncio.sleep(_LOOK_EVERY)
+        now = _resident()
+        if now > floor + _WORTH_IT:
+            gc.collect()
+            trim(0)
+            now = _resident()
+            floor = now
+        floor = min(floor, now)
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize()
