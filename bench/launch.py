@@ -13,7 +13,7 @@ from bench.baseline import RECIPE, bare_container
 from bench.report import Report, Series
 from binderops.cli.wiring import open_workspace
 from binderops.delivery.launching import Launched, launch
-from binderops.delivery.proving import end_server, launch_folder
+from binderops.delivery.proving import end_server, launch_folder, local_token
 from binderops.delivery.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +83,10 @@ async def _launch_folder(workspace: Workspace, folder: Path) -> Launched:
 
 
 async def _launch_spec(workspace: Workspace, spec: str) -> Launched:
-    return await launch(workspace.deployment().public.url, spec, on_event=_silent)
+    # With the release's token, as an operator's own launches: visitors are limited to some an hour.
+    deployment = workspace.deployment()
+    token = await local_token(deployment, workspace.target.access())
+    return await launch(deployment.public.url, spec, on_event=_silent, authorization=f"token {token}")
 
 
 def _silent(phase: str, text: str) -> None:

@@ -105,7 +105,7 @@ def test_it_loads_and_arrives(render: Any) -> None:
     assert objects["Service", "binder-nginx-ingress-controller"]["spec"]["loadBalancerIP"] == "192.0.2.1"
     assert objects["HorizontalPodAutoscaler", "binder"]["spec"]["maxReplicas"] == 4
     ingress = objects["Ingress", "binderhub"]
-    assert ingress["metadata"]["annotations"] == {"kubernetes.io/tls-acme": "true"}
+    assert ingress["metadata"]["annotations"]["kubernetes.io/tls-acme"] == "true"
     assert ingress["spec"]["tls"] == [{"secretName": "kubelego-tls-binder-binder", "hosts": ["mybinder.example.org"]}]
     paths = objects["Ingress", "static"]["spec"]["rules"][0]["http"]["paths"]
     assert [(path["path"], path["backend"]["service"]["name"]) for path in paths] == [

@@ -8,10 +8,10 @@ from urllib.parse import quote, urlencode, urljoin
 
 from binderops.delivery.launching import Launched, launch
 from binderops.delivery.progress import Progress, running
-from binderops.delivery.proving import launch_folder
+from binderops.delivery.proving import launch_folder, local_token
 from binderops.delivery.results import LaunchResult
 from binderops.delivery.workspace import Workspace
-from binderops.errors import UsageError
+from binderops.errors import BinderOpsError, UsageError
 
 _SPEC = re.compile(r"^[a-z]{2,12}/.+/.+$")
 _URL = re.compile(r"^(https?|git|ssh)://|^[\w.-]+@[\w.-]+:")
@@ -31,10 +31,24 @@ async def launch_anything(workspace: Workspace, what: str, *, ref: str, progress
             launched = await launch_folder(deployment, workspace.target.access(), folder=folder, on_event=told)
         else:
             spec = spec_of(what, ref)
-            launched = await launch(deployment.public.url, spec, on_event=told, timeout=deployment.environment.timeout)
+            launched = await launch(
+                deployment.public.url,
+                spec,
+                on_event=told,
+                timeout=deployment.environment.timeout,
+                authorization=await _operator(workspace),
+            )
         step.summary = f"{launched.result.spec} in {launched.result.seconds:.1f} s"
     opened = urljoin(launched.server_url, "lab") + "?" + urlencode({"token": launched.token})
     return launched.result.model_copy(update={"url": opened})
+
+
+async def _operator(workspace: Workspace) -> str | None:
+    """The release's token where this user may read it: visitors are limited to some launches an hour."""
+    try:
+        return f"token {await local_token(workspace.deployment(), workspace.target.access())}"
+    except (BinderOpsError, OSError):
+        return None
 
 
 def spec_of(what: str, ref: str) -> str:

@@ -44,7 +44,7 @@ def _run(helm: Any, request: dict[str, Any]) -> Any:
         case "values":
             return config.get_values(name, all_values=False, revision=request.get("revision"))
         case "rollback":
-            return config.rollback(name, revision=request["revision"], timeout=timeout, wait="hookOnly")
+            return config.rollback(name, version=request["revision"], timeout=timeout, wait="hookOnly")
         case "uninstall":
             return config.uninstall(name, timeout=timeout, ignore_not_found=True, wait="hookOnly")
         case "test":
