@@ -259,6 +259,16 @@ async def test_a_pod_that_ends_well_within_its_grace(client: Client, make: Any, 
     assert not list(Path("/sys/fs/cgroup").glob(f"*/binderops/{node.name}/{uid}"))
 
 
+async def test_a_grace_period_can_be_shortened(client: Client, make: Any, wait_for: Any) -> None:
+    pod = await make("stubborn", "trap '' TERM; while true; do sleep 0.05; done", terminationGracePeriodSeconds=60)
+    await wait_for("stubborn", is_pod_ready)
+    await client.delete(POD, "stubborn", "default")
+    assert (await client.get(POD, "stubborn", "default"))["metadata"]["deletionGracePeriodSeconds"] == 60
+    await delete(client, pod, seconds=10, grace=1)
+    with pytest.raises(NotFoundError):
+        await client.get(POD, "stubborn", "default")
+
+
 async def test_active_deadline(make: Any, wait_for: Any) -> None:
     await make("slow", activeDeadlineSeconds=1, restartPolicy="Never")
     pod = await wait_for("slow", ended)

@@ -53,6 +53,11 @@ async def stop_container(kit: Kit, pod: Object, view: View, *, address: str, gra
     return await final_record(kit, record)
 
 
+async def kill(kit: Kit, record: Record) -> None:
+    """End a container's process at once."""
+    await _signal(kit, record, "KILL")
+
+
 async def final_record(kit: Kit, record: Record) -> Record:
     """The record of a container whose process has ended. Its exit code may take the engine some moments to note."""
     pause = 0.005

@@ -255,15 +255,30 @@ class PodWorker:
         self._event("Killing", f"Stopping pod {name_of(self.pod)}")
         apps = [unit for unit in self.units.values() if unit.view.role != "sidecar"]
         sidecars = [unit for unit in self.units.values() if unit.view.role == "sidecar"]
+        hurry = asyncio.create_task(self._hurry())
         await asyncio.gather(*(self._containers.stop(unit, self.sandbox, grace) for unit in apps))
         for unit in reversed(sidecars):
             await self._containers.stop(unit, self.sandbox, grace)
+        hurry.cancel()
         if self.sandbox is not None or self.units:
             await self._publish()
         await self._give_back()
         await ending.remove_logs(self._kit, self.pod)
         if not self._gone:
             await self._delete()
+
+    async def _hurry(self) -> None:
+        """Kill what still runs when a later deletion has shortened the grace period."""
+        began = time.monotonic()
+        while True:
+            self._wake.clear()
+            left = 0.0 if self._gone else began + ending.grace_seconds(self.pod) - time.monotonic()
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(left, 0.0))
+            except TimeoutError:
+                break
+        running = [unit.view.record for unit in self.units.values() if unit.view.running and unit.view.record]
+        await asyncio.gather(*(ending.kill(self._kit, record) for record in running))
 
     async def _delete(self) -> None:
         while True:
