@@ -9,7 +9,6 @@ import pytest
 
 from binderops.images.machine import MachineSettings, detect_package_settings, without_password
 
-
 Machine = Callable[..., MachineSettings]
 
 
