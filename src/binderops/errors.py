@@ -8,6 +8,9 @@
     │   ├── ValuesError          a values file: a key, a type, a place
     │   └── ChartError           a chart: missing, stale, or it does not render
     ├── SecretsError             a sealed file cannot be opened, or holds what it must not
+    │   ├── NotAReaderError      it is sealed for others: none of the keys at hand opens it
+    │   ├── NotSealedError       a file that should be sealed lies there in clear
+    │   └── SealBrokenError      it was changed without its key: its MAC does not fit
     ├── HelmError                Helm refused, or did not answer in time
     ├── TargetError              the place to run cannot be reached or made
     ├── DeliveryError            a deployment did not become what it should be
@@ -112,6 +115,24 @@ class SecretsError(BinderOpsError):
     """A sealed file cannot be opened, or holds what it must not."""
 
     reference = "secrets"
+
+
+class NotAReaderError(SecretsError):
+    """A sealed file is for others; the text names its readers and the keys at hand."""
+
+    reference = "secrets.not-a-reader"
+
+
+class NotSealedError(SecretsError):
+    """A file that should be sealed lies there in clear."""
+
+    reference = "secrets.not-sealed"
+
+
+class SealBrokenError(SecretsError):
+    """A sealed file was changed without its key: its message authentication code does not fit."""
+
+    reference = "secrets.broken"
 
 
 class HelmError(BinderOpsError):
