@@ -74,6 +74,7 @@ def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
         "privileged": False,
         "capabilities": {"add": ["SYS_ADMIN"]},
         "seccompProfile": {"type": "Unconfined"},
+        "appArmorProfile": {"type": "Unconfined"},
     }
     assert container["resources"] == {"requests": {"memory": str(1 << 30)}}
     assert {volume["name"]: volume for volume in spec["volumes"]}["base"]["hostPath"]["path"].endswith(

@@ -15,7 +15,7 @@ from binderops.images.progress import ImageProgress
 from binderops.target.egress import private_openings
 
 # Steps differ in length by image; these shares of a cold build were measured, and only the bar depends on them.
-_SHARES = {"debian": 0.3, "base": 0.05, "platform": 0.3, "notebook": 0.2, "build": 0.15}
+_SHARES = {"debian": 0.25, "base": 0.05, "platform": 0.25, "notebook": 0.15, "build": 0.1, "build-base": 0.2}
 
 
 async def build_all(root: Path, state: Path, paths: Mapping[str, Sequence[str]], *, step: Step) -> str:

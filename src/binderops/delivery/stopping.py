@@ -9,6 +9,7 @@ from binderops.delivery.progress import Progress, running
 from binderops.delivery.results import DownResult, PurgeResult
 from binderops.delivery.workspace import Workspace
 from binderops.helm.releases import ReleaseDoor
+from binderops.images import remove_images
 
 
 async def down(workspace: Workspace, *, progress: Progress) -> DownResult:
@@ -40,6 +41,7 @@ async def purge(workspace: Workspace, *, last: bool, progress: Progress) -> Purg
         await asyncio.to_thread(shutil.rmtree, workspace.generated_layer.parent, True)
         if last:
             step.say("removing images")
+            await remove_images(workspace.state)
             await asyncio.to_thread(shutil.rmtree, workspace.state, True)
             removed.append(f"{workspace.state}: images, caches, state")
             if workspace.state.exists():

@@ -67,6 +67,8 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dic
                         "privileged": False,
                         "capabilities": {"add": ["SYS_ADMIN"]},
                         "seccompProfile": {"type": "Unconfined"},
+                        # Where AppArmor is in force, its default profile forbids mounts, also in a user namespace.
+                        "appArmorProfile": {"type": "Unconfined"},
                     },
                     "volumeMounts": _mounts(machine),
                 }

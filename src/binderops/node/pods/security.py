@@ -12,7 +12,7 @@ from binderops.kube.objects import spec_of
 
 def effective(pod: Object, container: Mapping[str, Any]) -> dict[str, Any]:
     """The container's securityContext over the pod's, for the keys that both have."""
-    shared = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile")
+    shared = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "appArmorProfile")
     of_pod = spec_of(pod).get("securityContext") or {}
     own = container.get("securityContext") or {}
     merged = {key: of_pod[key] for key in shared if of_pod.get(key) is not None}
@@ -40,6 +40,8 @@ def specification(pod: Object, container: Mapping[str, Any], *, image_user: str)
             result[target] = [_capability(name) for name in capabilities[key]]
     if (context.get("seccompProfile") or {}).get("type") == "Unconfined":
         result["seccomp_profile_path"] = "unconfined"
+    if (context.get("appArmorProfile") or {}).get("type") == "Unconfined":
+        result["apparmor_profile"] = "unconfined"
     if context.get("procMount") == "Unmasked":
         result["unmask"] = ["ALL"]
     return result
