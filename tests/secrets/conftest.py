@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from binderops.secrets import sops
 from binderops.secrets.identities import new_identity
 from binderops.secrets.values import ClearText

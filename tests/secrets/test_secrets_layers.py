@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from binderops.errors import NotAReaderError, NotSealedError, SealBrokenError, SecretsError
 from binderops.secrets import sops
 from binderops.secrets.layers import open_layer, open_layers
@@ -147,7 +149,7 @@ def test_no_key_at_all(staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[str], str], type[SecretsError], str]] = {
     "moved": (lambda t: t.replace("cookieSecret", "cookieSecrot"), SealBrokenError, "cannot be opened"),
-    "taken away": (lambda t: "\n".join(l for l in t.splitlines() if "number" not in l), SealBrokenError, "without its"),
+    "taken away": (lambda t: re.sub(r"    number: .*\n", "", t), SealBrokenError, "without its"),
     "in clear": (lambda t: CLEAR, NotSealedError, "not sealed"),
     "conflict": (lambda t: t.replace("    number", "<<<<<<< HEAD\n    number"), SecretsError, "conflict markers"),
     "twice": (lambda t: "hub: 1\n" + t, SecretsError, "stands twice"),

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from binderops.secrets.values import ClearText, Secret, conceal, reveal_for_helm, secrets_in, wrap
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+
+from binderops.secrets.values import ClearText, Secret, conceal, reveal_for_helm, secrets_in, wrap
 
 CANARY = "canary-5f2b0c"
 SECRET = Secret(CANARY)
