@@ -15,7 +15,10 @@
     ├── TargetError              the place to run cannot be reached or made
     ├── DeliveryError            a deployment did not become what it should be
     │   ├── NotReadyError        an object cannot get ready, and why
-    │   └── ProofError           the deployment is up, but a launch on it failed
+    │   ├── ProofError           the deployment is up, but a launch on it failed
+    │   ├── PromotionError       another environment has not proven this state yet
+    │   ├── RollbackError        there is no proven revision to go back to
+    │   └── LedgerError          the records of proofs do not fit together: somebody changed them
     ├── ImageError               an image cannot be built, found or published
     ├── KubernetesError          the Kubernetes API answered with a Status that is not success
     │   ├── NotFoundError        404
@@ -31,6 +34,9 @@
     │   ├── BuildError           a build pod could not do its work
     │   └── HubError             the hub refused, or a server did not start
     ├── ProxyConfigurationError  nginx does not accept a configuration; the one before stays in force
+    ├── CertificateError         a certificate cannot be had, or is not one that may be served
+    │   ├── AcmeError            an ACME server refused, failed, or did not answer
+    │   └── SelfCheckError       a challenge's path does not lead to the solver, so no order was placed
     ├── GitError                 git could not resolve or fetch
     ├── NetworkError             the kernel refused a network, an address, a rule
     ├── SpawnError               a user's server ended, or did not answer, while the hub started it
@@ -163,6 +169,24 @@ class ProofError(DeliveryError):
     """The deployment is up, but a launch on it failed."""
 
     reference = "delivery.proof"
+
+
+class PromotionError(DeliveryError):
+    """The environment that promotes here has not proven this common part; `why` says what is missing."""
+
+    reference = "delivery.promotion"
+
+
+class RollbackError(DeliveryError):
+    """No revision that Helm still has was ever proven, or only the live one."""
+
+    reference = "delivery.rollback"
+
+
+class LedgerError(DeliveryError):
+    """A record of a proof was changed, removed or put in: the chain of hashes does not fit."""
+
+    reference = "ledger.broken"
 
 
 class ImageError(BinderOpsError):
@@ -309,6 +333,55 @@ class ProxyConfigurationError(BinderOpsError):
     """The proxy (nginx) does not accept a configuration; the one before stays in force."""
 
     reference = "ingress.configuration"
+
+
+class CertificateError(BinderOpsError):
+    """A certificate cannot be had, or is not one that may be served; `reason` is one word for metrics and Events."""
+
+    reference = "lego"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reason: str,
+        where: str | None = None,
+        why: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, where=where, why=why, hint=hint)
+        self.reason = reason
+
+
+class AcmeError(CertificateError):
+    """An ACME server refused (`reason` is its error's type, as RFC 8555 names it), failed, or did not answer.
+
+    `retry_after` is in seconds from now, where the server named a time. `transient`: nothing was decided, and the order
+    that the request was about may go on.
+    """
+
+    reference = "lego.acme"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reason: str,
+        transient: bool = False,
+        retry_after: float | None = None,
+        where: str | None = None,
+        why: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, reason=reason, where=where, why=why, hint=hint)
+        self.transient = transient
+        self.retry_after = retry_after
+
+
+class SelfCheckError(CertificateError):
+    """A challenge's path does not lead to the solver: the CA would be refused, too, so no order was placed."""
+
+    reference = "lego.self-check"
 
 
 class SpawnError(BinderOpsError):

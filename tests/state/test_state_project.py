@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,4 +72,64 @@ def test_the_repository_is_found_from_below(tmp_path: Path) -> None:
 
 def test_the_schema_names_every_key_of_an_environment() -> None:
     properties = json_schema()["$defs"]["Environment"]["properties"]
-    assert {"target", "namespace", "release", "layers", "proof", "timeout"} == set(properties)
+    assert set(properties) == {
+        *("target", "namespace", "release", "layers", "before", "promotesTo", "kubernetesVersion", "proof", "timeout")
+    }
+
+
+TWO = """\
+environments:
+  staging:
+    target: {node: {name: stg, apiPort: 6444}}
+    promotesTo: [prod]
+  prod:
+    target: {node: {name: prd, apiPort: 6445}}
+"""
+
+
+def test_environments_keep_the_files_order_and_know_their_promoters(tmp_path: Path) -> None:
+    project = load_project(write(tmp_path, TWO))
+    assert list(project.environments) == ["staging", "prod"]
+    assert (project.promoters_of("prod"), project.promoters_of("staging")) == (["staging"], [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "where", "hint"),
+    [
+        ("[prod]", "[prd]", "there is no environment 'prd'", "binderops.yaml:4", "did you mean 'prod'?"),
+        ("[prod]", "[staging]", "would wait for its own proof", "binderops.yaml:4", None),
+        ("6445}}", "6445}}\n    promotesTo: [staging]", "would wait for its own", "binderops.yaml:4", None),
+        ("name: prd", "name: stg", "stg is staging's already", "binderops.yaml:6", None),
+        ("apiPort: 6445", "apiPort: 6444", "6444 is staging's already", "binderops.yaml:6", "6445 is free here"),
+        ("promotesTo: [prod]", "promoteTo: [prod]", "Extra inputs", "binderops.yaml:4", "did you mean 'promotesTo'?"),
+        ("promotesTo: [prod]", "layers: [../x.yaml]", "without ..", "binderops.yaml:4", None),
+        ("promotesTo: [prod]", "kubernetesVersion: latest", "should match", "binderops.yaml:4", None),
+        ("promotesTo: [prod]", "target2: {}", "Extra inputs", "binderops.yaml:4", "did you mean 'target'?"),
+        (
+            "promotesTo: [prod]",
+            "before: [{release: a, namespace: b, chrt: c}]",
+            "before.0.chart: Field required",
+            "binderops.yaml:4",
+            None,
+        ),
+    ],
+)
+def test_mistakes_between_environments_are_told(
+    tmp_path: Path, old: str, new: str, words: str, where: str, hint: str | None
+) -> None:
+    with pytest.raises(ValuesError, match=re.escape(words)) as caught:
+        load_project(write(tmp_path, TWO.replace(old, new)))
+    assert caught.value.where == where
+    if hint is not None:
+        assert caught.value.hint == hint
+
+
+def test_a_cluster_names_a_context_or_a_kubeconfig(tmp_path: Path) -> None:
+    for text, fits in (("{context: c}", True), ("{kubeconfig: secret/k.yaml}", True), ("{}", False)):
+        target = TWO.replace("target: {node: {name: prd, apiPort: 6445}}", f"target: {{cluster: {text}}}")
+        root = write(tmp_path, target)
+        if fits:
+            assert load_project(root).environment("prod").target.cluster is not None
+        else:
+            with pytest.raises(ValuesError, match="name a context, a kubeconfig, or both"):
+                load_project(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
@@ -16,6 +17,7 @@ from binderops.delivery.results import Result
 from binderops.errors import BinderOpsError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+COMMANDS = ("environments", "images_command", "lifecycle", "observing", "promoting")
 
 
 class Output(StrEnum):
@@ -71,10 +73,15 @@ def perform(
     return result
 
 
+def register_commands() -> None:
+    """Imports the modules whose commands there are; each adds its own to `app`."""
+    for module in COMMANDS:
+        importlib.import_module(f"binderops.cli.{module}")
+
+
 def run() -> None:
     """Registers every command and runs the one that was asked for."""
-    from binderops.cli import images_command, lifecycle, observing  # noqa: F401
-
+    register_commands()
     try:
         app()
     except BrokenPipeError:

@@ -9,11 +9,16 @@ import typer
 
 from binderops.cli.app import HERE, DirectoryOption, EnvironmentArgument, Output, OutputOption, app, perform
 from binderops.cli.console import ConsoleProgress, show_lines
-from binderops.cli.wiring import image_builder, open_workspace
+from binderops.cli.wiring import gate_of, image_builder, open_workspace
 from binderops.delivery import launch_action, stopping
 from binderops.delivery.results import DownResult, LaunchResult, PurgeResult, UpResult
 from binderops.delivery.up import up as bring_up
 from binderops.errors import MachineError
+
+WithoutProofOption = Annotated[
+    str | None,
+    typer.Option("--without-proof", metavar="REASON", help="Go ahead unproven; the reason stands in the record."),
+]
 
 
 def _root_for(environment: str, verb: str) -> None:
@@ -23,9 +28,14 @@ def _root_for(environment: str, verb: str) -> None:
 
 @app.command()
 def up(
-    environment: EnvironmentArgument = "local", directory: DirectoryOption = HERE, output: OutputOption = Output.text
+    environment: EnvironmentArgument = "local",
+    without_proof: WithoutProofOption = None,
+    directory: DirectoryOption = HERE,
+    output: OutputOption = Output.text,
 ) -> None:
     """Start an environment and prove it by a launch. Run again, it changes nothing.
+
+    Where another environment promotes to it, it takes only what that one has proven.
 
     Example: binderops up local
     """
@@ -34,7 +44,8 @@ def up(
         workspace = open_workspace(directory, environment)
         if workspace.environment.target.node:
             _root_for(environment, "up")
-        return await bring_up(workspace, build_images=image_builder(workspace), progress=progress)
+        gate = gate_of(workspace, without_proof)
+        return await bring_up(workspace, build_images=image_builder(workspace), gate=gate, progress=progress)
 
     def show(result: UpResult) -> None:
         suffix = "" if result.environment == "local" else f" ENV={result.environment}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +24,8 @@ from binderops.cli.console import ConsoleProgress, show_error, show_lines, show_
 from binderops.cli.wiring import open_project, open_workspace, workspace_of
 from binderops.delivery.looking import environment_status
 from binderops.delivery.looking import logs as read_logs
-from binderops.delivery.results import KubeconfigResult, StatusResult
+from binderops.delivery.promoting import short
+from binderops.delivery.results import EnvironmentStatus, KubeconfigResult, StatusResult
 from binderops.errors import BinderOpsError, UsageError
 
 
@@ -46,12 +48,15 @@ def status(
             project.environment(environment)
         names = [environment] if environment else list(project.environments)
         workspaces = [workspace_of(root, project, name) for name in names]
-        return StatusResult(environments=tuple([await environment_status(workspace) for workspace in workspaces]))
+        return StatusResult(environments=tuple(await asyncio.gather(*map(environment_status, workspaces))))
 
     def show(result: StatusResult) -> None:
         for found in result.environments:
             release = f"{found.release} revision {found.revision} ({found.release_status})" if found.release else "none"
             show_lines([(found.environment, found.target), ("release", release), ("Binder", found.binder_url or "-")])
+            if found.running or environment:
+                show_lines([("wanted", _wanted(found)), ("live", short(found.live or "-")), ("proven", _proven(found))])
+            show_lines([("note", note) for note in found.notes])
             rows = [
                 (pod.app, pod.name, pod.phase, "yes" if pod.ready else "no", pod.restarts, pod.reason)
                 for pod in found.pods
@@ -60,8 +65,25 @@ def status(
                 show_table(("APP", "POD", "PHASE", "READY", "RESTARTS", "WHY NOT"), rows)
 
     result = perform(action, output=output, show=show)
-    if not all(found.running and all(pod.ready for pod in found.pods) for found in result.environments):
+    # An environment that nobody started on this machine is no failure, unless it was asked for by name.
+    asked = [found for found in result.environments if found.made or environment]
+    if not all(found.running and all(pod.ready for pod in found.pods) for found in asked):
         raise typer.Exit(FAILED)
+
+
+def _wanted(found: EnvironmentStatus) -> str:
+    if found.wanted is None:
+        return "-"
+    return short(found.wanted) + (" (is live)" if found.wanted == found.live else " (not live)")
+
+
+def _proven(found: EnvironmentStatus) -> str:
+    record = found.proven
+    if record is None:
+        return "no: this state has no record"
+    words = f"{record.verdict} at {record.time} by {record.who} ({record.action})"
+    words += f", without proof: {record.without_proof}" if record.without_proof else ""
+    return words + (f": {record.error}" if record.error else "")
 
 
 @app.command()
@@ -116,6 +138,12 @@ def kubeconfig(
     async def action(progress: ConsoleProgress) -> KubeconfigResult:
         workspace = open_workspace(directory, environment)
         access = workspace.target.access()
+        if not isinstance(access.kubeconfig, Path):
+            raise UsageError(
+                f"the kubeconfig of {environment} is sealed, and stays so",
+                where="binderops.yaml",
+                hint="its readers open it themselves: sops decrypt FILE",
+            )
         try:
             content = access.kubeconfig.read_text(encoding="utf-8")
         except PermissionError:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from binderops.cli.app import app
+from binderops.cli.app import app, register_commands
 
 
 def commands_page() -> str:
     """docs/operate/commands.md."""
-    from binderops.cli import images_command, lifecycle, observing  # noqa: F401
-
+    register_commands()
     root = typer.main.get_command(app)
     lines = [
         "# Commands",

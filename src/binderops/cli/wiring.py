@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from binderops.cli.images import build_all, machine_facts
+from binderops.delivery.bringing import Gate
 from binderops.delivery.progress import Step
 from binderops.delivery.up import BuildImages
 from binderops.delivery.workspace import Workspace
+from binderops.secrets.formats import is_secret_path
+from binderops.secrets.layers import open_layer
+from binderops.secrets.values import reveal_for_helm
 from binderops.state.project import Project, find_root, load_project
+from binderops.state.settings import ClusterSettings
 from binderops.target.cluster import ClusterTarget, default_kubeconfig
 from binderops.target.node import NodeTarget
 from binderops.target.protocol import Target
@@ -43,15 +49,22 @@ def open_workspace(directory: Path, environment: str) -> Workspace:
 def workspace_of(root: Path, project: Project, environment: str) -> Workspace:
     """Wires the environment's target."""
     return Workspace(
-        root=root, project=project, name=environment, target=_target(project, environment), state=state_folder()
+        root=root, project=project, name=environment, target=_target(root, project, environment), state=state_folder()
     )
 
 
-def _target(project: Project, environment: str) -> Target:
+def gate_of(workspace: Workspace, without_proof: str | None) -> Gate:
+    """The environments that must have proven what this one takes, each with its own target."""
+    promoters = [
+        workspace_of(workspace.root, workspace.project, name) for name in workspace.project.promoters_of(workspace.name)
+    ]
+    return Gate(promoters=promoters, without_proof=without_proof)
+
+
+def _target(root: Path, project: Project, environment: str) -> Target:
     settings = project.environment(environment).target
     if settings.cluster is not None:
-        named = settings.cluster.kubeconfig
-        return ClusterTarget(settings.cluster.context, Path(named).expanduser() if named else default_kubeconfig())
+        return _cluster(root, settings.cluster)
     node = settings.node
     assert node is not None
     return NodeTarget(
@@ -64,6 +77,21 @@ def _target(project: Project, environment: str) -> Target:
         pod_range=node.pod_range,
         service_range=node.service_range,
     )
+
+
+def _cluster(root: Path, settings: ClusterSettings) -> ClusterTarget:
+    if settings.kubeconfig is None:
+        return ClusterTarget(settings.context, default_kubeconfig())
+    path = root / Path(settings.kubeconfig).expanduser()
+    if not is_secret_path(settings.kubeconfig):
+        return ClusterTarget(settings.context, path)
+
+    def opened() -> dict[str, Any]:
+        # A kubeconfig leads away from this machine: one that a demonstration key opens is refused.
+        layer = open_layer(path, name=settings.kubeconfig, on_this_machine=False)
+        return dict(reveal_for_helm(layer.values))
+
+    return ClusterTarget(settings.context, path, opened)
 
 
 def image_builder(workspace: Workspace) -> BuildImages:

@@ -1,4 +1,4 @@
-"""Deploying a state: Helm brings the objects, then each must get ready. Never creates a target."""
+"""Deploying a state: Helm brings the objects, then each must get ready. Never creates a target, proves nothing."""
 
 from __future__ import annotations
 
@@ -6,41 +6,34 @@ import time
 
 from binderops.delivery.progress import Step
 from binderops.delivery.results import DeployResult
+from binderops.delivery.served import COMMON_LABEL, STATE_LABEL, digest_from, label_of, newest_release
 from binderops.delivery.waiting import wait_ready
+from binderops.errors import HelmError, TargetError
 from binderops.helm.releases import Release, ReleaseDoor
 from binderops.kube.client import Client
+from binderops.state.chart import digest_of
+from binderops.state.composition import layer_digest
 from binderops.state.deployment import Deployment
+from binderops.state.release import ReleaseState
 from binderops.target.protocol import Access
-
-STATE_LABEL = "binderops.dev/state"
-"""On the release's record: which state it is. Helm's history tells labels, but not descriptions."""
 
 
 async def deploy(deployment: Deployment, access: Access, *, step: Step) -> DeployResult:
-    """Installs or upgrades where the wanted state is not the live one, and waits until all is ready."""
+    """Installs or upgrades where the wanted state is not the live one, and waits until all is ready.
+
+    Releases that come before are brought first, each ready before the next.
+    """
     started = time.monotonic()
-    environment = deployment.environment
     objects = deployment.objects
-    door = ReleaseDoor(access.kubeconfig, environment.namespace, access.context)
-    step.say("asking Helm for the release's history")
-    live = await live_release(door, environment.release)
-    changed = live is None or live.status != "deployed" or not _same(live, deployment)
-    if changed:
-        step.say("helm is bringing the objects")
-        live = await door.deploy(
-            environment.release,
-            chart=deployment.chart.content,
-            values=deployment.values,
-            timeout=environment.timeout,
-            description=f"state {deployment.digest}",
-            labels={STATE_LABEL: _short(deployment.digest)},
-        )
-    assert live is not None
-    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
-        await wait_ready(client, objects, namespace=environment.namespace, timeout=environment.timeout, step=step)
+    await check_version(deployment, access)
+    for first in deployment.before:
+        step.say(f"{first.release}: comes before")
+        await _bring(first, access, labels={STATE_LABEL: label_of(_digest(first))}, step=step)
+    labels = {STATE_LABEL: label_of(deployment.digest), COMMON_LABEL: label_of(deployment.common)}
+    live, changed = await _bring(deployment.main, access, labels=labels, step=step)
     return DeployResult(
-        release=environment.release,
-        namespace=environment.namespace,
+        release=deployment.main.release,
+        namespace=deployment.namespace,
         revision=live.revision,
         objects=len(objects),
         changed=changed,
@@ -48,16 +41,59 @@ async def deploy(deployment: Deployment, access: Access, *, step: Step) -> Deplo
     )
 
 
-async def live_release(door: ReleaseDoor, release: str) -> Release | None:
-    """The newest revision, or None."""
-    history = await door.history(release)
-    return history[-1] if history else None
+async def is_live(deployment: Deployment, access: Access) -> bool:
+    """Whether exactly this state is what Helm deployed last: then a deployment changes nothing."""
+    door = ReleaseDoor(access.kubeconfig, deployment.namespace, access.context)
+    live = await newest_release(door, deployment.main.release)
+    return live is not None and live.status == "deployed" and digest_from(live.labels, STATE_LABEL) == deployment.digest
 
 
-def _same(live: Release, deployment: Deployment) -> bool:
-    return live.labels.get(STATE_LABEL) == _short(deployment.digest)
+async def check_version(deployment: Deployment, access: Access) -> None:
+    """Raises TargetError where the target's Kubernetes is another than binderops.yaml says."""
+    wanted = deployment.environment.kubernetes_version
+    if wanted is None:
+        return
+    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
+        told = await client.request("GET", "/version")
+    found = f"{told.get('major', '')}.{str(told.get('minor', '')).rstrip('+')}"
+    if found != wanted:
+        raise TargetError(
+            f"the target is Kubernetes {found}, {deployment.name} is meant for {wanted}",
+            where=f"binderops.yaml: environments.{deployment.name}.kubernetesVersion",
+            why="what was checked against one version may be refused, or mean something else, on another",
+            hint=f"set it to {found!r} once the charts are known to fit",
+        )
 
 
-def _short(digest: str) -> str:
-    # A label's value holds at most 63 characters, one less than the digits of a sha256.
-    return digest.removeprefix("sha256:")[:40]
+async def _bring(state: ReleaseState, access: Access, *, labels: dict[str, str], step: Step) -> tuple[Release, bool]:
+    door = ReleaseDoor(access.kubeconfig, state.namespace, access.context)
+    step.say("asking Helm for the release's history")
+    live = await newest_release(door, state.release)
+    changed = live is None or live.status != "deployed" or live.labels.get(STATE_LABEL) != labels[STATE_LABEL]
+    if changed:
+        step.say(f"helm is bringing the objects of {state.release}")
+        live = await _helm(door, state, labels)
+    assert live is not None
+    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
+        await wait_ready(client, state.objects, namespace=state.namespace, timeout=state.timeout, step=step)
+    return live, changed
+
+
+async def _helm(door: ReleaseDoor, state: ReleaseState, labels: dict[str, str]) -> Release:
+    try:
+        return await door.deploy(
+            state.release,
+            chart=state.chart.content,
+            values=state.values_for_helm(),
+            timeout=state.timeout,
+            description=f"state {digest_from(labels, STATE_LABEL)}",
+            labels=labels,
+        )
+    except HelmError as error:
+        what, where, why, hint = error.what, error.where, state.concealed(error.why or ""), error.hint
+    raise HelmError(what, where=where, why=why or None, hint=hint)
+
+
+def _digest(state: ReleaseState) -> str:
+    layers = [layer_digest(document) for document in state.layers.documents]
+    return digest_of([state.chart.digest, layers, state.namespace, state.release])

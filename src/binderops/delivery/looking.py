@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from binderops.delivery.deploying import live_release
+from binderops.delivery.attempts import shown
+from binderops.delivery.ledger import Ledger
 from binderops.delivery.readiness import Verdict, assess_pod
-from binderops.delivery.results import EnvironmentStatus, PodStatus
+from binderops.delivery.records import newest_of
+from binderops.delivery.results import EnvironmentResult, EnvironmentStatus, PodStatus, RecordResult
+from binderops.delivery.served import STATE_LABEL, digest_from, door_of, newest_release
 from binderops.delivery.workspace import Workspace
-from binderops.errors import BinderOpsError, UsageError
-from binderops.helm.releases import ReleaseDoor
+from binderops.errors import BinderOpsError, LedgerError, UsageError
 from binderops.kube.client import Client
 from binderops.kube.kinds import POD
 from binderops.kube.objects import labels_of, name_of, status_of
@@ -19,14 +21,23 @@ from binderops.kube.objects import labels_of, name_of, status_of
 async def environment_status(workspace: Workspace) -> EnvironmentStatus:
     """The environment as it is now; a target that does not answer is a status, not an error."""
     health = await workspace.target.health()
+    wanted, url, notes = _wanted(workspace)
     if not health.running:
-        return EnvironmentStatus(environment=workspace.name, target=health.summary, running=False)
+        return EnvironmentStatus(
+            environment=workspace.name,
+            target=health.summary,
+            running=False,
+            made=health.made,
+            wanted=wanted,
+            binder_url=url,
+            notes=notes,
+        )
     access, environment = workspace.target.access(), workspace.environment
-    release = await live_release(
-        ReleaseDoor(access.kubeconfig, environment.namespace, access.context), environment.release
-    )
+    release = await newest_release(door_of(access, environment), environment.release)
+    live = digest_from(release.labels, STATE_LABEL) if release else None
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         pods = (await client.list(POD, environment.namespace)).items
+        proven, broken = await _proven(Ledger(client, environment.namespace, workspace.name), live)
     return EnvironmentStatus(
         environment=workspace.name,
         target=health.summary,
@@ -34,16 +45,67 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
         release=release.name if release else None,
         revision=release.revision if release else None,
         release_status=release.status if release else None,
-        binder_url=_url(workspace),
+        binder_url=url,
+        wanted=wanted,
+        live=live,
+        proven=proven,
+        notes=(*notes, *broken),
         pods=tuple(_pod(pod) for pod in sorted(pods, key=name_of)),
     )
 
 
-def _url(workspace: Workspace) -> str | None:
+async def environment_result(workspace: Workspace) -> EnvironmentResult:
+    """What an environment of binderops.yaml points at, and in a few words what is live there."""
+    found, environment = await environment_status(workspace), workspace.environment
+    return EnvironmentResult(
+        environment=workspace.name,
+        target=target_words(workspace),
+        namespace=environment.namespace,
+        release=environment.release,
+        binder_url=found.binder_url,
+        layers=environment.layers,
+        promotes_to=environment.promotes_to,
+        waits_for=tuple(workspace.project.promoters_of(workspace.name)),
+        running=found.running,
+        live=live_words(found),
+    )
+
+
+def target_words(workspace: Workspace) -> str:
+    """Where an environment runs."""
+    target = workspace.environment.target
+    if target.node is not None:
+        return f"node {target.node.name}, API port {target.node.api_port}"
+    assert target.cluster is not None
+    return f"cluster {target.cluster.context or target.cluster.kubeconfig}"
+
+
+def live_words(found: EnvironmentStatus) -> str:
+    """What is live, in a few words."""
+    if not found.running:
+        return found.target
+    if found.revision is None:
+        return "nothing deployed"
+    proof = found.proven.verdict if found.proven else "not proven"
+    behind = "" if found.live == found.wanted else ", not what the files want"
+    return f"revision {found.revision} ({found.release_status}), {proof}{behind}"
+
+
+def _wanted(workspace: Workspace) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """Digest of the files' state and the public URL, without any key; a file that is wrong is a note."""
     try:
-        return workspace.deployment().public.url
-    except BinderOpsError:
-        return None
+        deployment = workspace.deployment(opened=False)
+        return deployment.digest, deployment.public.url, ()
+    except BinderOpsError as error:
+        return None, None, (f"the files do not say what should run: {error.what}",)
+
+
+async def _proven(ledger: Ledger, live: str | None) -> tuple[RecordResult | None, tuple[str, ...]]:
+    try:
+        newest = newest_of(await ledger.records(), digest=live) if live else None
+    except LedgerError as error:
+        return None, (f"{error.reference}: {error.what}: {error.why}",)
+    return (shown(newest) if newest else None), ()
 
 
 def _pod(pod: dict[str, Any]) -> PodStatus:

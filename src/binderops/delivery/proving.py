@@ -18,22 +18,36 @@ from binderops.delivery.kernel import run_cell
 from binderops.delivery.launching import Launched, LogLine, launch
 from binderops.delivery.public import public_client
 from binderops.delivery.results import ProofResult
+from binderops.delivery.served import Served
 from binderops.errors import NotFoundError, ProofError
 from binderops.git.folders import pack_folder
 from binderops.kube.client import Client
 from binderops.kube.kinds import SECRET
-from binderops.state.deployment import Deployment
 from binderops.target.protocol import Access
 
 LOCAL_OBJECT = "binder-local"  # the chart's Secret; its key `token` may upload and launch folders
 _UPLOAD_DEADLINE = 120.0
 
 
-async def prove(deployment: Deployment, access: Access, *, folder: Path, on_event: LogLine) -> ProofResult:
-    """Pages, a launch of `folder`, a kernel, a sum. Raises ProofError with the first layer that failed."""
-    started = time.monotonic()
-    await check_pages(deployment)
-    launched = await launch_folder(deployment, access, folder=folder, on_event=on_event)
+async def prove(
+    served: Served, access: Access, *, folder: Path, on_event: LogLine, timings: dict[str, float] | None = None
+) -> ProofResult:
+    """Pages, a launch of `folder`, a kernel, a sum. Raises ProofError with the first layer that failed.
+
+    `timings` is filled as stages end (pages, launch, kernel; seconds each), so that a failed proof's are known too.
+    """
+    started = last = time.monotonic()
+    told = {} if timings is None else timings
+
+    def ended(stage: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        told[stage], last = round(now - last, 3), now
+
+    await check_pages(served)
+    ended("pages")
+    launched = await launch_folder(served, access, folder=folder, on_event=on_event)
+    ended("launch")
     first, second = random.SystemRandom().sample(range(10_000, 1_000_000), 2)
     expression = f"{first} + {second}"
     on_event("kernel", f"asking a kernel for {expression}")
@@ -41,12 +55,14 @@ async def prove(deployment: Deployment, access: Access, *, folder: Path, on_even
         answer = await run_cell(launched.server_url, launched.token, expression)
     finally:
         await end_server(launched)
+    ended("kernel")
     if answer != str(first + second):
         raise ProofError(f"a kernel answered {answer} to {expression}", where=launched.server_url)
     return ProofResult(
         launch=launched.result,
         expression=expression,
         answer=int(answer),
+        timings=told,
         seconds=round(time.monotonic() - started, 2),
     )
 
@@ -60,11 +76,11 @@ async def end_server(launched: Launched) -> None:
             )
 
 
-async def check_pages(deployment: Deployment) -> None:
+async def check_pages(served: Served) -> None:
     """The home page and /health through the public name."""
     async with public_client(timeout=20) as client:
         for path in ("", "health"):
-            url = urljoin(deployment.public.url, path)
+            url = urljoin(served.public.url, path)
             try:
                 response = await client.get(url)
             except httpx.HTTPError as error:
@@ -78,11 +94,11 @@ async def check_pages(deployment: Deployment) -> None:
                 raise ProofError(f"{url} answered {response.status_code}", where=url, why=response.text[:500])
 
 
-async def launch_folder(deployment: Deployment, access: Access, *, folder: Path, on_event: LogLine) -> Launched:
+async def launch_folder(served: Served, access: Access, *, folder: Path, on_event: LogLine) -> Launched:
     """Packs a folder, hands it to the binder with the release's token, and launches what was uploaded."""
-    token = await local_token(deployment, access)
+    token = await local_token(served, access)
     authorization = f"token {token}"
-    url = urljoin(deployment.public.url, f"local/{quote(folder_name(folder), safe='')}")
+    url = urljoin(served.public.url, f"local/{quote(folder_name(folder), safe='')}")
     with tempfile.TemporaryDirectory(prefix="binderops-") as scratch:
         packed = pack_folder(folder, Path(scratch) / "folder.tar.gz")
         headers = {
@@ -102,10 +118,10 @@ async def launch_folder(deployment: Deployment, access: Access, *, folder: Path,
         )
     spec = str(response.json()["spec"])
     return await launch(
-        deployment.public.url,
+        served.public.url,
         spec,
         on_event=on_event,
-        timeout=deployment.environment.timeout,
+        timeout=served.timeout,
         authorization=authorization,
     )
 
@@ -122,15 +138,15 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def local_token(deployment: Deployment, access: Access) -> str:
+async def local_token(served: Served, access: Access) -> str:
     """The release's token for `local`, from its Secret."""
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         try:
-            secret = await client.get(SECRET, LOCAL_OBJECT, deployment.environment.namespace)
+            secret = await client.get(SECRET, LOCAL_OBJECT, served.namespace)
         except NotFoundError:
             raise ProofError(
                 "the release has no token for uploads",
-                where=f"Secret {LOCAL_OBJECT} in namespace {deployment.environment.namespace}",
+                where=f"Secret {LOCAL_OBJECT} in namespace {served.namespace}",
                 hint="binderops up",
             ) from None
     return base64.b64decode(secret["data"]["token"]).decode()

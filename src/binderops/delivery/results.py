@@ -28,6 +28,7 @@ class ProofResult(Result):
     launch: LaunchResult
     expression: str
     answer: int
+    timings: dict[str, float] = {}
     seconds: float
 
 
@@ -42,6 +43,123 @@ class DeployResult(Result):
     seconds: float
 
 
+class RecordResult(Result):
+    """A proof as it stands in the ledger of the environment; digests are sha256:HEX, times in seconds."""
+
+    number: int
+    action: str
+    verdict: str
+    digest: str
+    common: str
+    revision: int | None
+    time: str
+    who: str
+    seconds: dict[str, float]
+    error: str | None
+    without_proof: str | None
+
+
+class DeployedResult(Result):
+    """What `deploy` ends with: the release, and the proof with its record."""
+
+    environment: str
+    deploy: DeployResult
+    proof: ProofResult
+    record: RecordResult
+    binder_url: str
+
+
+class VerifyResult(Result):
+    """What `verify` found: the live revision, proven."""
+
+    environment: str
+    revision: int
+    proof: ProofResult
+    record: RecordResult
+
+
+class RollbackResult(Result):
+    """Which revision was live, which one's state is live again, and its proof."""
+
+    environment: str
+    left: int
+    back_to: int
+    revision: int
+    proof: ProofResult
+    record: RecordResult
+
+
+class LedgerResult(Result):
+    """The records of an environment, oldest first, and how many a new beginning removed."""
+
+    environment: str
+    records: tuple[RecordResult, ...]
+    removed: int = 0
+
+
+class PartResult(Result):
+    """One part of a state."""
+
+    name: str
+    digest: str
+    common: bool
+
+
+class StateResult(Result):
+    """What would run in an environment: the whole digest, the common one, and the parts of both."""
+
+    environment: str
+    digest: str
+    common: str
+    parts: tuple[PartResult, ...]
+
+
+class EnvironmentResult(Result):
+    """One environment of binderops.yaml: what it points at, and what is live."""
+
+    environment: str
+    target: str
+    namespace: str
+    release: str
+    binder_url: str | None
+    layers: tuple[str, ...]
+    promotes_to: tuple[str, ...]
+    waits_for: tuple[str, ...]
+    running: bool
+    live: str
+
+
+class EnvironmentsResult(Result):
+    """All of them."""
+
+    environments: tuple[EnvironmentResult, ...]
+
+
+class OriginResult(Result):
+    """One place that sets a key: file:line and the value there (a secret is its digest)."""
+
+    where: str
+    value: str
+    wins: bool
+
+
+class ExplainResult(Result):
+    """Where a key's value comes from: the winning place first, then those that it covers."""
+
+    environment: str
+    key: str
+    value: str
+    places: tuple[OriginResult, ...]
+
+
+class NewEnvironmentResult(Result):
+    """What was written for a new environment, and what is left to do, a line each."""
+
+    environment: str
+    written: tuple[str, ...]
+    left: tuple[str, ...]
+
+
 class UpResult(Result):
     """What `up` ends with."""
 
@@ -51,6 +169,7 @@ class UpResult(Result):
     target: str
     deploy: DeployResult
     proof: ProofResult
+    record: RecordResult
     binder_url: str
     try_url: str
 
@@ -67,7 +186,11 @@ class PodStatus(Result):
 
 
 class EnvironmentStatus(Result):
-    """One environment as it is now."""
+    """One environment as it is now.
+
+    `wanted` is the digest of the files' state, `live` that of the newest revision, `proven` the live state's newest
+    record; `made` is false for a target that was never started.
+    """
 
     environment: str
     target: str
@@ -76,6 +199,11 @@ class EnvironmentStatus(Result):
     revision: int | None = None
     release_status: str | None = None
     binder_url: str | None = None
+    wanted: str | None = None
+    live: str | None = None
+    proven: RecordResult | None = None
+    notes: tuple[str, ...] = ()
+    made: bool = True
     pods: tuple[PodStatus, ...] = ()
 
 

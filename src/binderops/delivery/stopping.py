@@ -24,6 +24,7 @@ async def purge(workspace: Workspace, *, last: bool, progress: Progress) -> Purg
     """Removes the environment. With `last` (no other environment lives on this machine) the images and the state
     folder go too.
     """
+    was_made = (await workspace.target.health()).made
     removed: list[str] = []
     stays: list[str] = []
     if workspace.environment.target.cluster:
@@ -36,7 +37,8 @@ async def purge(workspace: Workspace, *, last: bool, progress: Progress) -> Purg
     with running(progress, "node" if workspace.environment.target.node else "cluster") as step:
         stays += await workspace.target.remove(report=step.say)
         step.summary = "removed" if workspace.environment.target.node else "stays"
-        removed.append(f"environment {workspace.name}: processes, network, volumes, store")
+        if was_made:
+            removed.append(f"environment {workspace.name}: processes, network, volumes, store")
     with running(progress, "files") as step:
         await asyncio.to_thread(shutil.rmtree, workspace.generated_layer.parent, True)
         if last:

@@ -41,10 +41,13 @@ class Workspace:
         """What was found out about this machine, for this environment."""
         return self.state / "environments" / self.name / "generated.yaml"
 
-    def deployment(self) -> Deployment:
-        """The state as the files say it now, generated layers below those that people wrote."""
+    def deployment(self, *, opened: bool = True) -> Deployment:
+        """The state as the files say it now, generated layers below those that people wrote.
+
+        With `opened` False no key is needed; it tells digests and public settings, and cannot be rendered.
+        """
         generated = (self.root / "images.lock.yaml", self.image_lock, self.generated_layer)
-        return load_deployment(self.root, self.project, self.name, generated=generated)
+        return load_deployment(self.root, self.project, self.name, generated=generated, opened=opened)
 
     def write_generated(self, facts: Mapping[str, Any]) -> None:
         """Writes the generated layer, whole or not at all."""

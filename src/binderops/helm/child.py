@@ -1,12 +1,14 @@
 """The child process that lets Helm talk to a cluster: one JSON request on standard input, one JSON answer on output.
 
-Values travel by the pipe only: never an argument, a file or a variable. The chart comes as base64 of its archive.
+Values travel by the pipe only: never an argument, a file or a variable. The chart comes as base64 of its archive. A
+kubeconfig that is not a file of the machine's comes the same way, and lies in this process's memory alone.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from typing import Any
 
@@ -27,7 +29,7 @@ def main() -> int:
 
 def _run(helm: Any, request: dict[str, Any]) -> Any:
     config = helm.Config(
-        kubeconfig_path=request["kubeconfig"],
+        kubeconfig_path=_kubeconfig(request["kubeconfig"]),
         kube_context=request.get("context"),
         namespace=request["namespace"],
         burst_limit=300,
@@ -42,7 +44,7 @@ def _run(helm: Any, request: dict[str, Any]) -> Any:
         case "status":
             return config.status(name, revision=request.get("revision"))
         case "values":
-            return config.get_values(name, all_values=False, revision=request.get("revision"))
+            return config.get_values(name, all_values=True, revision=request.get("revision"))
         case "rollback":
             return config.rollback(name, version=request["revision"], timeout=timeout, wait="hookOnly")
         case "uninstall":
@@ -74,6 +76,16 @@ def _deploy(helm: Any, config: Any, request: dict[str, Any]) -> Any:
         max_history=request.get("max_history", 20),
         **common,
     )
+
+
+def _kubeconfig(told: str | dict[str, Any]) -> str:
+    """The path itself; for content, the path of a file in memory that ends with this process (memfd_create(2))."""
+    if isinstance(told, str):
+        return told
+    memory = os.memfd_create("kubeconfig", os.MFD_CLOEXEC)
+    with os.fdopen(memory, "w", encoding="utf-8", closefd=False) as file:
+        json.dump(told, file)
+    return f"/proc/self/fd/{memory}"
 
 
 if __name__ == "__main__":

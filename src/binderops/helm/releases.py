@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ class Release(BaseModel):
 
 @dataclass(frozen=True)
 class ReleaseDoor:
-    """The releases of one namespace of one cluster, behind a kubeconfig file."""
+    """The releases of one namespace of one cluster, behind a kubeconfig: a file, or its content, never written."""
 
-    kubeconfig: Path
+    kubeconfig: Path | Mapping[str, Any] = field(repr=False)
     namespace: str
     context: str | None = None
 
@@ -76,6 +76,15 @@ class ReleaseDoor:
             raise
         return [_release(entry) for entry in answer or []]
 
+    async def status(self, release: str, *, revision: int | None = None, timeout: float = 30) -> Release:
+        """One revision (None: the newest) with its manifest."""
+        return _release(await self._call("status", release, timeout=timeout, revision=revision))
+
+    async def values(self, release: str, *, revision: int | None = None, timeout: float = 30) -> dict[str, Any]:
+        """The computed values of one revision: the chart's defaults with the layers over them, secrets opened."""
+        answer = await self._call("values", release, timeout=timeout, revision=revision)
+        return dict(answer or {})
+
     async def rollback(self, release: str, *, revision: int, timeout: float) -> None:
         """Goes back to a revision by Helm's own history."""
         await self._call("rollback", release, timeout=timeout, revision=revision)
@@ -87,7 +96,7 @@ class ReleaseDoor:
     async def _call(self, action: str, release: str, *, timeout: float, **more: Any) -> Any:
         request = {
             "action": action,
-            "kubeconfig": str(self.kubeconfig),
+            "kubeconfig": str(self.kubeconfig) if isinstance(self.kubeconfig, Path) else self.kubeconfig,
             "context": self.context,
             "namespace": self.namespace,
             "release": release,

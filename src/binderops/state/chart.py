@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,26 @@ _IGNORED_PARTS = {".git", "__pycache__", ".DS_Store"}
 
 @dataclass(frozen=True)
 class ChartArchive:
-    """A chart as the bytes of an uncompressed tar, alike for alike files, and their digest (sha256:HEX)."""
+    """A chart as an archive that Helm loads, and the digest (sha256:HEX) of each part of it.
+
+    Digests are over files, not over the archive: compressed bytes differ between versions of zlib.
+    """
 
     name: str
     version: str
     content: bytes
+    parts: tuple[tuple[str, str], ...]
 
     @property
     def digest(self) -> str:
         """What the chart is: the same files give the same digest on every machine."""
-        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+        return digest_of(self.parts)
+
+
+def digest_of(told: object) -> str:
+    """sha256:HEX over the canonical JSON of plain data."""
+    text = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def pack_chart(root: Path, chart: str) -> ChartArchive:
@@ -47,9 +58,18 @@ def pack_chart(root: Path, chart: str) -> ChartArchive:
     meta = read_document(folder / "Chart.yaml", name=f"{chart}/Chart.yaml").values
     name, version = str(meta.get("name", "")), str(meta.get("version", ""))
     files = dict(_chart_files(folder, prefix=name, skip_charts=True))
+    values = {path: files[path] for path in files if path == f"{name}/values.yaml"}
+    own = {path: content for path, content in files.items() if path not in values}
+    parts = [(f"{chart}: chart", _files_digest(own)), (f"{chart}/values.yaml", _files_digest(values))]
     for dependency in dependencies_of(root, chart):
-        files.update(_dependency_files(root, folder, dependency, prefix=f"{name}/charts", shown=chart))
-    return ChartArchive(name=name, version=version, content=_tar(files))
+        found = dict(_dependency_files(root, folder, dependency, prefix=f"{name}/charts", shown=chart))
+        parts.append((f"{chart}: {dependency['name']} {dependency['version']}", _files_digest(found)))
+        files.update(found)
+    return ChartArchive(name=name, version=version, content=_tar(files), parts=tuple(parts))
+
+
+def _files_digest(files: Mapping[str, bytes]) -> str:
+    return digest_of({path: hashlib.sha256(content).hexdigest() for path, content in files.items()})
 
 
 def dependencies_of(root: Path, chart: str) -> list[dict[str, Any]]:

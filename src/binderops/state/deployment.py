@@ -1,49 +1,26 @@
-"""The state of one environment: its chart, its layers, and what they render to."""
+"""The state of one environment: its release, those that come before it, and the digests of what would run."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
-from ruamel.yaml import YAML
+from pydantic import ValidationError
 
-from binderops.errors import ChartError, ValuesError
-from binderops.helm.rendering import merged_values, render_chart
+from binderops.errors import ValuesError
+from binderops.helm.rendering import merged_values
 from binderops.state.chart import ChartArchive, pack_chart
-from binderops.state.documents import read_document
+from binderops.state.composition import Composition, compose
+from binderops.state.layers import read_layers
 from binderops.state.project import Environment, Project
+from binderops.state.public import PublicSettings
+from binderops.state.release import Object, ReleaseState, parse_manifests
 from binderops.state.values import Layers
 
-Object = dict[str, Any]
-
-
-class PublicSettings(BaseModel):
-    """Where people reach the environment: `global.domain`, `global.publicPort`, `global.publicTlsPort`."""
-
-    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
-
-    domain: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    public_port: int = Field(default=80, ge=1, le=65535)
-    public_tls_port: int = Field(default=0, ge=0, le=65535)
-
-    @property
-    def url(self) -> str:
-        """The binder's own address, with a slash at its end."""
-        if self.public_tls_port:
-            return f"https://{self.domain}{_port(self.public_tls_port, usual=443)}/"
-        return f"http://{self.domain}{_port(self.public_port, usual=80)}/"
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The ports that the machine must have free."""
-        return tuple(port for port in (self.public_port, self.public_tls_port) if port)
+__all__ = ["Deployment", "Object", "load_deployment", "parse_manifests"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +29,49 @@ class Deployment:
 
     name: str
     environment: Environment
-    chart: ChartArchive
-    layers: Layers
+    main: ReleaseState
+    before: tuple[ReleaseState, ...]
+    images: tuple[tuple[str, tuple[str, ...]], ...]
 
-    @cached_property
+    @property
+    def chart(self) -> ChartArchive:
+        """The meta chart."""
+        return self.main.chart
+
+    @property
+    def layers(self) -> Layers:
+        """The layers of the environment's own release."""
+        return self.main.layers
+
+    @property
     def values(self) -> dict[str, Any]:
-        """What Helm is given: the merged layers, without the chart's defaults."""
-        return self.layers.merged
+        """The merged layers, without the chart's defaults; secrets are not opened."""
+        return self.main.values
+
+    @property
+    def computed(self) -> dict[str, Any]:
+        """What the templates see; for secrets, their digest."""
+        return self.main.computed
 
     @cached_property
-    def computed(self) -> dict[str, Any]:
-        """What the templates see: the chart's defaults with the layers over them."""
-        return merged_values(self.chart.content, self.values)
+    def chart_defaults(self) -> dict[str, Any]:
+        """What the templates would see without any layer."""
+        return merged_values(self.chart.content, {})
+
+    @property
+    def objects(self) -> list[Object]:
+        """Every object of the render of the environment's own release."""
+        return self.main.objects
+
+    @property
+    def namespace(self) -> str:
+        """Where the environment's own release is."""
+        return self.environment.namespace
+
+    @property
+    def timeout(self) -> int:
+        """Seconds until it must be ready."""
+        return self.environment.timeout
 
     @cached_property
     def public(self) -> PublicSettings:
@@ -79,63 +87,51 @@ class Deployment:
             ) from None
 
     @cached_property
-    def objects(self) -> list[Object]:
-        """Every object of the render, hooks included, in Helm's order of templates."""
-        rendered = render_chart(
-            self.chart.content, self.values, release=self.environment.release, namespace=self.environment.namespace
-        )
-        return parse_manifests(rendered)
+    def composition(self) -> Composition:
+        """What it is made of, each part with its digest."""
+        return compose(self.environment, self.main, self.before, images=self.images)
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """sha256 over chart, layers, namespace and release: what would run."""
-        told = {
-            "chart": self.chart.digest,
-            "values": self.values,
-            "namespace": self.environment.namespace,
-            "release": self.environment.release,
-        }
-        return "sha256:" + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """sha256 of what would run."""
+        return self.composition.digest
+
+    @property
+    def common(self) -> str:
+        """sha256 of what environments have in common: charts, values.yaml, images."""
+        return self.composition.common
 
 
-def load_deployment(root: Path, project: Project, name: str, *, generated: Sequence[Path] = ()) -> Deployment:
-    """Reads an environment. `generated` layers (image lock, machine) stand below those that people wrote."""
+def load_deployment(
+    root: Path, project: Project, name: str, *, generated: Sequence[Path] = (), opened: bool = True
+) -> Deployment:
+    """Reads an environment. `generated` layers (image lock, machine) stand below those that people wrote.
+
+    With `opened` False no key is needed: it has its digests and its public settings, but cannot be rendered.
+    """
     environment = project.environment(name)
-    documents = [read_document(path) for path in generated if path.exists()]
-    for pattern in environment.layers:
-        documents += [read_document(path, name=str(path.relative_to(root))) for path in _expand(root, pattern, name)]
-    return Deployment(
-        name=name, environment=environment, chart=pack_chart(root, project.chart), layers=Layers(tuple(documents))
+    here = environment.target.node is not None
+    main = ReleaseState(
+        release=environment.release,
+        namespace=environment.namespace,
+        timeout=environment.timeout,
+        chart=pack_chart(root, project.chart),
+        layers=read_layers(
+            root, environment.layers, owner=name, generated=generated, opened=opened, on_this_machine=here
+        ),
     )
-
-
-def _expand(root: Path, pattern: str, environment: str) -> list[Path]:
-    if any(character in pattern for character in "*?["):
-        return sorted(path for path in root.glob(pattern) if path.is_file())
-    path = root / pattern
-    if not path.is_file():
-        raise ValuesError(
-            f"the layer {pattern} of {environment} is missing",
-            where="binderops.yaml",
-            hint=f"create {pattern}, or take it out of environments.{environment}.layers",
+    before = tuple(
+        ReleaseState(
+            release=first.release,
+            namespace=first.namespace,
+            timeout=first.timeout,
+            chart=pack_chart(root, first.chart),
+            layers=read_layers(
+                root, first.layers, owner=f"{name}, {first.release}", opened=opened, on_this_machine=here
+            ),
         )
-    return [path]
-
-
-def parse_manifests(rendered: Mapping[str, str]) -> list[Object]:
-    """The objects of a render; raises ChartError naming the template whose output is not YAML."""
-    reader = YAML(typ="safe", pure=False)
-    objects: list[Object] = []
-    for template, text in rendered.items():
-        if template.endswith(("NOTES.txt", ".tpl")) or not text.strip():
-            continue
-        try:
-            documents = list(reader.load_all(text))
-        except Exception as error:
-            raise ChartError(f"{template} renders to what is not YAML", where=template, why=str(error)) from None
-        objects += [document for document in documents if isinstance(document, dict) and document.get("kind")]
-    return objects
-
-
-def _port(port: int, *, usual: int) -> str:
-    return "" if port == usual else f":{port}"
+        for first in environment.before
+    )
+    return Deployment(
+        name=name, environment=environment, main=main, before=before, images=tuple(project.images.items())
+    )

@@ -26,11 +26,15 @@ _LARGEST_FILE = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file: its path as shown to people, its values, and the line (from 1) of each key path."""
+    """One YAML file: its path as shown to people, its values, and the line (from 1) of each key path.
+
+    `sealed` holds, for a sealed file, what stands for each value in the file: the same for whoever can open it or not.
+    """
 
     name: str
     values: Mapping[str, Any]
     lines: Mapping[KeyPath, int]
+    sealed: tuple[tuple[KeyPath, str], ...] | None = None
 
     def place(self, path: KeyPath) -> str:
         """`file:line` of a key path, or of its nearest parent that stands in the file."""

@@ -29,7 +29,11 @@ _SEED = [
     ),
     ("`mybinder/values.yaml`", "`mybinder/values.yaml`", "what staging and prod have in common"),
     ("`config/staging.yaml`, `config/prod.yaml`", "`config/ENV.yaml`", "settings of one environment, in clear"),
-    ("`secret/config/staging.yaml`, `secret/config/prod.yaml`", "`secret/config/ENV.yaml`", "sealed; an issue to come"),
+    (
+        "`secret/config/staging.yaml`, `secret/config/prod.yaml`",
+        "`secret/config/ENV.yaml`",
+        "secrets of one environment, sealed",
+    ),
     ("`mybinder/templates/redirector`", "`mybinder/templates/redirector/`", "extra software: an nginx redirector"),
 ]
 
@@ -54,7 +58,8 @@ def overview_page(root: Path, environment: str) -> str:
 def _environments(root: Path) -> Iterable[Sequence[str]]:
     for name, found in load_project(root).environments.items():
         node = found.target.node
-        where = f"node `{node.name}`, API port {node.api_port}" if node else f"cluster `{found.target.cluster}`"
+        cluster = found.target.cluster
+        where = f"node `{node.name}`, API port {node.api_port}" if node else f"cluster `{cluster and cluster.context}`"
         yield f"`{name}`", where, ", ".join(f"`{layer}`" for layer in found.layers)
 
 

@@ -1,86 +1,19 @@
-"""binderops.yaml: the environments of one repository, where each runs and which layers it is made of."""
+"""binderops.yaml, read: the environments of one repository, where each runs and which layers it is made of."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
 from binderops.errors import UsageError, ValuesError
-from binderops.state.documents import Document, read_document
+from binderops.state.documents import Document, KeyPath, read_document
+from binderops.state.settings import PROJECT_FILE, Environment, NodeSettings, Project, json_schema, keys_at
 
-PROJECT_FILE = "binderops.yaml"
-
-DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class NodeSettings(_Settings):
-    """A node on this machine; ranges are chosen free of the machine's routes unless fixed here."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?$")] = "local"
-    api_port: Annotated[int, Field(ge=1, le=65535)] = 6443
-    host_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
-    pod_range: str | None = None
-    service_range: str | None = None
-
-
-class ClusterSettings(_Settings):
-    """A Kubernetes cluster, by a context of a kubeconfig file."""
-
-    context: str
-    kubeconfig: str | None = None
-
-
-class TargetSettings(_Settings):
-    """Where an environment runs: exactly one of `node` and `cluster`."""
-
-    node: NodeSettings | None = None
-    cluster: ClusterSettings | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> TargetSettings:
-        if (self.node is None) == (self.cluster is None):
-            raise ValueError("name exactly one of node and cluster")
-        return self
-
-
-class Environment(_Settings):
-    """One environment: target, namespace, release, layers (in order, globs allowed) and what its proof launches."""
-
-    target: TargetSettings
-    namespace: DnsLabel = "binder"
-    release: DnsLabel = "mybinder"
-    layers: tuple[str, ...] = ()
-    proof: str = "examples/hello"
-    timeout: Annotated[int, Field(ge=10, le=7200, description="seconds until a deployment must be ready")] = 600
-
-
-class Project(_Settings):
-    """The whole file. `images` names, for each platform image, the values paths that its digest is written to."""
-
-    chart: str = "mybinder"
-    charts: str = "charts"
-    images: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    environments: dict[DnsLabel, Environment]
-
-    def environment(self, name: str) -> Environment:
-        """The environment of that name; raises UsageError that names the nearest one."""
-        if name in self.environments:
-            return self.environments[name]
-        near = difflib.get_close_matches(name, self.environments, n=1)
-        known = ", ".join(sorted(self.environments))
-        raise UsageError(
-            f"there is no environment {name!r}",
-            where=PROJECT_FILE,
-            hint=f"did you mean {near[0]!r}?" if near else f"environments here: {known}",
-        )
+__all__ = ["PROJECT_FILE", "Environment", "Project", "find_root", "json_schema", "load_project"]
 
 
 def find_root(start: Path) -> Path:
@@ -99,9 +32,21 @@ def load_project(root: Path) -> Project:
     """Reads binderops.yaml; each error tells file, line, key, and the nearest right key."""
     document = read_document(root / PROJECT_FILE, name=PROJECT_FILE)
     try:
-        return Project.model_validate(document.values)
+        project = Project.model_validate(_in_order(document))
     except ValidationError as error:
         raise _explained(error, document) from None
+    for path, said, hint in (*_promotions(project), *_shared_nodes(project)):
+        raise ValuesError(f"{PROJECT_FILE}: {'.'.join(path)}: {said}", where=document.place(path), hint=hint)
+    return project
+
+
+def _in_order(document: Document) -> dict[str, Any]:
+    """The values with environments in the file's order; Helm's reader sorts keys, and people sort by meaning."""
+    values = dict(document.values)
+    found = values.get("environments")
+    if isinstance(found, dict):
+        values["environments"] = dict(sorted(found.items(), key=lambda item: document.lines["environments", item[0]]))
+    return values
 
 
 def _explained(error: ValidationError, document: Document) -> ValuesError:
@@ -109,31 +54,48 @@ def _explained(error: ValidationError, document: Document) -> ValuesError:
     path = tuple(str(part) for part in first["loc"])
     hint = None
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+        near = difflib.get_close_matches(path[-1], keys_at(path[:-1]), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "take it out"
     return ValuesError(
         f"{document.name}: {'.'.join(path)}: {first['msg']}", where=document.place(path), why=first["msg"], hint=hint
     )
 
 
-def _known_keys(path: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = Project
-    match path:
-        case ():
-            model = Project
-        case ("environments", _):
-            model = Environment
-        case ("environments", _, "target"):
-            model = TargetSettings
-        case ("environments", _, "target", "node"):
-            model = NodeSettings
-        case ("environments", _, "target", "cluster"):
-            model = ClusterSettings
-        case _:
-            return []
-    return [to_camel(name) for name in model.model_fields]
+def _promotions(project: Project) -> Iterator[tuple[KeyPath, str, str | None]]:
+    for name, environment in project.environments.items():
+        for index, other in enumerate(environment.promotes_to):
+            path = ("environments", name, "promotesTo", str(index))
+            if other not in project.environments:
+                near = difflib.get_close_matches(other, project.environments, n=1)
+                yield path, f"there is no environment {other!r}", f"did you mean {near[0]!r}?" if near else None
+            elif name == other or name in _reached(project, other):
+                yield path, f"{name} would wait for its own proof", "let promotions lead one way"
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of binderops.yaml, for editors (docs/binderops.schema.json)."""
-    return Project.model_json_schema(by_alias=True)
+def _reached(project: Project, start: str, seen: frozenset[str] = frozenset()) -> set[str]:
+    found: set[str] = set()
+    for other in project.environments[start].promotes_to:
+        if other in project.environments and other not in seen:
+            found |= {other} | _reached(project, other, seen | {start, other})
+    return found
+
+
+def _shared_nodes(project: Project) -> Iterator[tuple[KeyPath, str, str | None]]:
+    """A node is one environment's own: two would share its credentials, and a purge of one would take the other."""
+    seen: dict[tuple[str, Any], str] = {}
+    for name, environment in project.environments.items():
+        node = environment.target.node
+        if node is None:
+            continue
+        path = ("environments", name, "target", "node")
+        for key, value in (("name", node.name), ("apiPort", node.api_port)):
+            other = seen.setdefault((key, value), name)
+            if other != name:
+                yield (*path, key), f"{value} is {other}'s already", _free(project, key, node)
+
+
+def _free(project: Project, key: str, node: NodeSettings) -> str:
+    if key == "name":
+        return "give each environment a node of its own"
+    taken = {found.target.node.api_port for found in project.environments.values() if found.target.node}
+    return f"{next(port for port in range(node.api_port, 65536) if port not in taken)} is free here"

@@ -77,7 +77,7 @@ class NodeTarget:
     async def health(self) -> Health:
         """Asks /readyz."""
         if not (self.folder / "kubeconfig").exists():
-            return Health(running=False, summary="never started")
+            return Health(running=False, summary="never started", made=False)
         try:
             async with asyncio.timeout(5), Client.from_kubeconfig(self.folder / "kubeconfig") as client:
                 version = await client.request("GET", "/version")

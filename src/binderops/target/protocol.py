@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +13,9 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach the target's Kubernetes API."""
+    """How to reach the target's Kubernetes API: a kubeconfig file, or the content of one that is sealed."""
 
-    kubeconfig: Path
+    kubeconfig: Path | Mapping[str, Any] = field(repr=False)
     context: str | None = None
 
 
@@ -30,10 +30,11 @@ class Ensured:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether the target answers, with words and figures for `status`."""
+    """Whether the target answers, with words and figures for `status`; `made` is whether it was ever started."""
 
     running: bool
     summary: str
+    made: bool = True
     details: dict[str, Any] = field(default_factory=dict)
 
 
