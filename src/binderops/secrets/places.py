@@ -60,6 +60,21 @@ def other_sealed_files(root: Path) -> tuple[Path, ...]:
     )
 
 
+def owner_of(root: Path, path: Path, environments: tuple[str, ...]) -> str | None:
+    """Which environment a sealed file belongs to: by its name, or by a folder of its path (`secret/prod/ci.key`)."""
+    parts = path.relative_to(root).parts
+    words = {part.split(".")[0] for part in parts[1:]}
+    return next((name for name in environments if name in words), None)
+
+
+def owned_files(root: Path, environment: str) -> tuple[Path, ...]:
+    """An environment's sealed files: its values first, then whatever else is its own."""
+    names = environments_with_secrets(root)
+    own = environment_file(root, environment)
+    others = [path for path in other_sealed_files(root) if owner_of(root, path, names) == environment]
+    return ((own,) if own.exists() else ()) + tuple(others)
+
+
 def name_of(root: Path, path: Path) -> str:
     """A path as rules and messages have it: relative to the repository, with slashes."""
     try:

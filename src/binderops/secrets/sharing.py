@@ -10,37 +10,43 @@ somebody without any key sees only that two digests are equal.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Final
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from binderops.errors import SecretsError
 from binderops.secrets import demonstration, sops
-from binderops.secrets.layers import OpenedLayer, open_layer
+from binderops.secrets.formats import Format
+from binderops.secrets.layers import OpenedLayer, open_layers
 from binderops.secrets.places import (
     digest_key_file,
     digests_file,
     environment_file,
     environments_with_secrets,
     name_of,
+    owned_files,
 )
 from binderops.secrets.rules import find_rules
 from binderops.secrets.sealed import KeyPath, SealedFile, read_sealed
-from binderops.secrets.strength import canonical, looks_like_credential
-from binderops.secrets.values import ClearText, Secret, reveal, reveal_bytes, secrets_in
+from binderops.secrets.strength import canonical, estimated_bits, looks_like_credential
+from binderops.secrets.values import ClearText, Secret, reveal, reveal_bytes, secrets_in, wrap
 from binderops.secrets.writing import locked, sealed_copy, write_whole
 
 # About 0.1 s and 48 MiB a guess on a server's core of 2020; a bench holds it above 50 ms.
 SCRYPT = {"n": 2**15, "r": 12, "p": 1}
+_PROCESS_KEY: Final = os.urandom(32)
 _DIGEST_BYTES = 16
 _KEY_BYTES = 32
+_BOOLEAN_WORDS = frozenset({"yes", "no", "on", "off", "y", "n"})
 _NO_CREDENTIAL = "none"
 _HEADER = """\
 # Made by binderops: slow digests of this environment's credentials, so that a reader of another environment can tell
@@ -57,82 +63,79 @@ class Digested:
     digest: str | None
 
 
-def ciphertext_digest(text: str) -> str:
-    """Which ciphertext an entry is of."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Candidate:
+    """One text of an opened file: where it stands, its ciphertext's digest, and whether it opens something."""
+
+    path: str
+    where: str
+    sealed: str
+    secret: Secret
+    is_credential: bool
 
 
 def slow_digests(values: Sequence[Secret], key: ClearText) -> list[str]:
     """Scrypt of each value's canonical form, side by side on all cores."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="scrypt") as pool:
-        return list(pool.map(lambda value: _slow_digest(value, key), values))
+        return list(pool.map(lambda value: _scrypt(value, key).hex(), values))
 
 
-def read_digests(root: Path, environment: str) -> Mapping[str, Digested]:
-    """The entries beside an environment's sealed file, by path; empty where there is no such file."""
+def read_digests(root: Path, environment: str) -> tuple[Digested, ...]:
+    """The entries beside an environment's sealed file; none where there is no such file, or its cost is another."""
     path = digests_file(root, environment)
     name = name_of(root, path)
     if not path.exists():
-        return {}
+        return ()
     try:
-        found = YAML(typ="safe", pure=False).load(path.read_text(encoding="utf-8")) or {}
-        entries = found["digests"]
+        found = YAML(typ="safe", pure=False).load(path.read_text(encoding="utf-8"))
         if found["scrypt"] != SCRYPT:
-            return {}
-        return {
-            str(item["path"]): Digested(
-                str(item["path"]),
-                str(item["sealed"]),
-                None if item["digest"] == _NO_CREDENTIAL else str(item["digest"]),
-            )
-            for item in entries
-        }
+            return ()
+        entries = [(str(item["path"]), str(item["sealed"]), str(item["digest"])) for item in found["digests"]]
     except (YAMLError, UnicodeDecodeError, KeyError, TypeError):
         raise SecretsError(
             f"{name} is not what binderops writes",
             where=name,
             hint="delete it; `binderops secrets check` makes it anew",
         ) from None
+    return tuple(Digested(path, sealed, None if told == _NO_CREDENTIAL else told) for path, sealed, told in entries)
 
 
-def stale_paths(sealed: SealedFile, entries: Mapping[str, Digested]) -> list[str]:
-    """The sealed texts whose entry is missing or of another ciphertext. Needs no key."""
-    wanted = {".".join(leaf.path): ciphertext_digest(leaf.text) for leaf in sealed.leaves if leaf.kind == "str"}
-    return [path for path, digest in wanted.items() if path not in entries or entries[path].sealed != digest]
+def is_stale(files: Iterable[SealedFile], entries: Iterable[Digested]) -> bool:
+    """Whether the entries are of other texts than those that lie in the files now. Needs no key."""
+    return {digest for sealed in files for digest in _text_digests(sealed)} != {entry.sealed for entry in entries}
 
 
 def refresh_digests(root: Path, environment: str) -> tuple[str, ...]:
-    """Brings an environment's digests up to its sealed file, counting only what changed; notes where it cannot."""
-    path = environment_file(root, environment)
-    sealed = read_sealed(path, name=name_of(root, path))
-    entries = read_digests(root, environment)
-    known = {".".join(leaf.path) for leaf in sealed.leaves if leaf.kind == "str"}
-    stale = stale_paths(sealed, entries)
-    if not stale and set(entries) <= known:
-        return ()
+    """Brings an environment's digests up to its sealed files, counting only what changed; notes where it cannot."""
+    paths = owned_files(root, environment)
     try:
-        layer = open_layer(path, name=name_of(root, path))
-        key = digest_key(root)
+        entries = read_digests(root, environment)
+        if not is_stale([read_sealed(path, name=name_of(root, path)) for path in paths], entries):
+            return ()
+        layers = open_layers(paths, names=[name_of(root, path) for path in paths])
+        update_key_readers(root)
+        write_digests(root, environment, layers, key=digest_key(root), known=entries)
     except SecretsError as error:
         return (f"the digests of {environment} are not up to date: {error.what}",)
-    write_digests(root, layer, environment, key=key, entries={p: e for p, e in entries.items() if p not in stale})
     return ()
 
 
 def write_digests(
-    root: Path, layer: OpenedLayer, environment: str, *, key: ClearText, entries: Mapping[str, Digested]
+    root: Path, environment: str, layers: Sequence[OpenedLayer], *, key: ClearText, known: Iterable[Digested] = ()
 ) -> None:
-    """Writes the digests of an opened layer; `entries` are those that need not be counted again."""
-    texts = credentials_of(layer)
-    leaves = [leaf for leaf in layer.sealed.leaves if leaf.kind == "str"]
-    new = [leaf for leaf in leaves if ".".join(leaf.path) not in entries and leaf.path in texts]
-    counted = dict(zip((leaf.path for leaf in new), slow_digests([texts[leaf.path] for leaf in new], key), strict=True))
-    told = []
-    for leaf in leaves:
-        path = ".".join(leaf.path)
-        kept = entries.get(path)
-        digest = (kept.digest if kept else counted.get(leaf.path)) or _NO_CREDENTIAL
-        told.append({"path": path, "sealed": ciphertext_digest(leaf.text), "digest": digest})
+    """Writes the digests of an environment's opened files; `known` entries are not counted again."""
+    found = [candidate for layer in layers for candidate in candidates(layer)]
+    kept = {(entry.path, entry.sealed): entry.digest for entry in known}
+    new = [one for one in found if one.is_credential and (one.path, one.sealed) not in kept]
+    counted = dict(zip((one.path for one in new), slow_digests([one.secret for one in new], key), strict=True))
+    told = [
+        {
+            "path": one.path,
+            "sealed": one.sealed,
+            "digest": kept.get((one.path, one.sealed)) or counted.get(one.path) or _NO_CREDENTIAL,
+        }
+        for one in found
+    ]
     written = StringIO()
     writer = YAML()
     writer.width = 200
@@ -140,20 +143,49 @@ def write_digests(
     write_whole(digests_file(root, environment), (_HEADER + written.getvalue()).encode())
 
 
-def credentials_of(layer: OpenedLayer) -> dict[KeyPath, Secret]:
-    """The values of an opened file that open something: texts only."""
-    return {path: secret for path, secret in secrets_in(layer.values) if is_credential(path, secret)}
-
-
-def is_credential(path: Iterable[str], secret: Secret) -> bool:
-    """Whether a value opens something, by its key's name or by its look."""
-    value = reveal(secret)
-    return isinstance(value, str) and looks_like_credential(tuple(path), value)
+def candidates(layer: OpenedLayer) -> list[Candidate]:
+    """Every text of an opened file; a binary file (a kubeconfig, a key) is looked into."""
+    prefix = "" if "/config/" in f"/{layer.name}" and layer.sealed.format is Format.yaml else f"{layer.name}:"
+    texts = {leaf.path: ciphertext_digest(leaf.text) for leaf in layer.sealed.leaves if leaf.kind == "str"}
+    found = []
+    for path, secret in secrets_in(layer.values):
+        if path not in texts:
+            continue
+        inner = _inner(secret) if layer.sealed.format is Format.binary else {}
+        for below, value in (inner or {(): secret}).items():
+            full = (*path, *below)
+            told = prefix + ".".join(full)
+            found.append(Candidate(told, layer.place(path), texts[path], value, _opens(full, value)))
+    return found
 
 
 def same_value(one: Secret, other: Secret) -> bool:
     """Whether two values are the same credential, however each file writes it down."""
-    return _canonical_text(one) == _canonical_text(other)
+    return hmac.compare_digest(comparable(one), comparable(other))
+
+
+def comparable(value: Secret) -> bytes:
+    """A keyed digest of the canonical form, for finding equal values within one process."""
+    return hmac.digest(_PROCESS_KEY, _canonical_bytes(value), "sha256")
+
+
+def bits_of(value: Secret) -> float:
+    """How many bits a guesser has to try at least."""
+    return estimated_bits(str(reveal(value)))
+
+
+def boolean_words(layer: OpenedLayer) -> list[tuple[str, str]]:
+    """(path, place) of texts that YAML 1.1 reads as booleans when they are not sealed."""
+    return [
+        (".".join(path), layer.place(path))
+        for path, secret in secrets_in(layer.values)
+        if isinstance(reveal(secret), str) and str(reveal(secret)).lower() in _BOOLEAN_WORDS
+    ]
+
+
+def ciphertext_digest(text: str) -> str:
+    """Which ciphertext an entry is of."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest_key(root: Path) -> ClearText:
@@ -202,23 +234,28 @@ def update_key_readers(root: Path) -> bool:
     return bool(missing or gone)
 
 
-def _slow_digest(value: Secret, key: ClearText) -> str:
-    return _scrypt(value, key).hex()
-
-
 def _scrypt(value: Secret, key: ClearText) -> bytes:
     return hashlib.scrypt(
-        _canonical_text(value).encode("utf-8", "surrogatepass"),
-        salt=reveal_bytes(key),
-        maxmem=128 * 1024 * 1024,
-        dklen=_DIGEST_BYTES,
-        **SCRYPT,
+        _canonical_bytes(value), salt=reveal_bytes(key), maxmem=128 * 1024 * 1024, dklen=_DIGEST_BYTES, **SCRYPT
     )
 
 
-def _canonical_text(value: Secret) -> str:
-    return canonical(str(_plain(value)))
+def _canonical_bytes(value: Secret) -> bytes:
+    return canonical(str(reveal(value))).encode("utf-8", "surrogatepass")
 
 
-def _plain(value: Secret) -> Any:
-    return reveal(value)
+def _opens(path: Sequence[str], secret: Secret) -> bool:
+    return isinstance(reveal(secret), str) and looks_like_credential(path, str(reveal(secret)))
+
+
+def _inner(secret: Secret) -> dict[KeyPath, Secret]:
+    """The texts of a file that is YAML or JSON inside, as kubeconfigs are; empty for what is one text."""
+    try:
+        tree = wrap(yaml.safe_load(str(reveal(secret))))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return {} if isinstance(tree, Secret) else dict(secrets_in(tree))
+
+
+def _text_digests(sealed: SealedFile) -> Iterator[str]:
+    return (ciphertext_digest(leaf.text) for leaf in sealed.leaves if leaf.kind == "str")
