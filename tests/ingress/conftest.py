@@ -113,7 +113,7 @@ class Front:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self.settings = Settings(folder, http_port=self.port, health_port=free_port(), metrics_port=free_port())
-        self.proxy = Proxy(folder)
+        self.proxy = Proxy(folder, health_port=self.settings.health_port)
         self.routing: Routing | None = None
 
     async def serve(self, ingresses: list[Object], services: list[tuple[Object, Object]], **more: Any) -> Routing:

@@ -2,21 +2,20 @@
 
 No snippets, no regular expressions, no outside URLs: an Ingress may be written by somebody whom the operator does not
 trust, and a raw value in nginx.conf is code (CVE-2025-1974 and its kin). What is not in the list is named in an Event.
+An annotation that should guard an Ingress and is not understood closes it: the alternative is an open door.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-PREFIXES = ("nginx.ingress.kubernetes.io/", "ingress.kubernetes.io/")
-LONGEST_TIMEOUT = 24 * 3600  # seconds
-LARGEST_BODY = 64 * 1024  # MiB
+from binderops.ingress import values
+from binderops.ingress.values import Network
 
-Network = IPv4Network | IPv6Network
+PREFIXES = ("nginx.ingress.kubernetes.io/", "ingress.kubernetes.io/")
+_GUARDS = ("auth-", "whitelist-", "allowlist-", "denylist-", "enable-global-auth", "enable-modsecurity")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,9 @@ class Options:
     proxy_request_buffering: bool = False
     ssl_redirect: bool = True
     force_ssl_redirect: bool = False
+    hsts: bool = False
     whitelist_source_range: tuple[Network, ...] = ()
+    closed: bool = False  # nobody is let in: no annotation of its own, but what a guard that failed leads to
     limit_connections: int = 0
     limit_rps: int = 0
     enable_cors: bool = False
@@ -49,89 +50,48 @@ class Refusal:
     why: str
 
 
-def parse_annotations(annotations: Mapping[str, str]) -> tuple[Options, list[Refusal]]:
-    """The options that an Ingress sets, and what of its annotations is not honoured."""
-    options, refusals = DEFAULT_OPTIONS, []
+def parse_annotations(
+    annotations: Mapping[str, str], defaults: Options = DEFAULT_OPTIONS
+) -> tuple[Options, list[Refusal]]:
+    """The options that an Ingress sets over the controller's defaults, and what of its annotations is not honoured."""
+    options, refusals = defaults, []
     for prefix in reversed(PREFIXES):  # the newer prefix wins where both are there
         for key, value in sorted(annotations.items()):
             if not key.startswith(prefix):
                 continue
             name = key.removeprefix(prefix)
-            parser = _PARSERS.get(name)
-            if parser is None:
-                refusals.append(Refusal(key, "it is not supported"))
-                continue
             try:
-                options = replace(options, **{name.replace("-", "_"): parser(str(value))})
+                options = replace(options, **_parse(name, str(value)))
             except ValueError as error:
-                refusals.append(Refusal(key, str(error)))
+                guard = name.startswith(_GUARDS)
+                options = replace(options, closed=options.closed or guard)
+                refusals.append(Refusal(key, f"{error}{'; nobody is let in until it is gone' if guard else ''}"))
     return options, refusals
 
 
-def _boolean(text: str) -> bool:
-    # Go's strconv.ParseBool, by which upstream's controller reads them; "on" and "off" are nginx's own words.
-    if text in {"1", "t", "T", "true", "TRUE", "True", "on"}:
-        return True
-    if text in {"0", "f", "F", "false", "FALSE", "False", "off"}:
-        return False
-    raise ValueError("its value is not true or false")
-
-
-def _seconds(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,6})(s|m|h)?", text)
-    if not match:
-        raise ValueError("its value is not a number of seconds")
-    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
-    if not 1 <= seconds <= LONGEST_TIMEOUT:
-        raise ValueError(f"its value is not between 1 s and {LONGEST_TIMEOUT} s")
-    return seconds
-
-
-def _mebibytes(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)", text)
-    if not match:
-        raise ValueError("its value is not a size such as 64m")
-    size = int(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
-    mebibytes = -(-size // (1 << 20))
-    if mebibytes > LARGEST_BODY:
-        raise ValueError(f"its value is larger than {LARGEST_BODY} MiB")
-    return mebibytes
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise ValueError("its value is not a number")
-    return int(text)
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ValueError("its value is not a list of addresses and networks") from None
-
-
-def _protocol(text: str) -> str:
-    if text != "HTTP":
-        raise ValueError("only HTTP backends are supported")
-    return text
+def _parse(name: str, value: str) -> dict[str, Any]:
+    parser = _PARSERS.get(name)
+    if parser is None:
+        raise ValueError("it is not supported")
+    return {name.replace("-", "_"): parser(value)}
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "proxy-body-size": _mebibytes,
-    "proxy-connect-timeout": _seconds,
-    "proxy-read-timeout": _seconds,
-    "proxy-send-timeout": _seconds,
-    "proxy-buffering": _boolean,
-    "proxy-request-buffering": _boolean,
-    "ssl-redirect": _boolean,
-    "force-ssl-redirect": _boolean,
-    "whitelist-source-range": _networks,
-    "limit-connections": _count,
-    "limit-rps": _count,
-    "enable-cors": _boolean,
-    "backend-protocol": _protocol,
+    "proxy-body-size": values.mebibytes,
+    "proxy-connect-timeout": values.seconds,
+    "proxy-read-timeout": values.seconds,
+    "proxy-send-timeout": values.seconds,
+    "proxy-buffering": values.boolean,
+    "proxy-request-buffering": values.boolean,
+    "ssl-redirect": values.boolean,
+    "force-ssl-redirect": values.boolean,
+    "hsts": values.boolean,
+    "whitelist-source-range": values.networks,
+    "limit-connections": values.count,
+    "limit-rps": values.count,
+    "enable-cors": values.boolean,
+    "backend-protocol": values.one_of("HTTP"),
 }
 
 SUPPORTED = tuple(sorted(_PARSERS))
-assert {name.replace("-", "_") for name in _PARSERS} == {field.name for field in fields(Options)}
+assert {name.replace("-", "_") for name in _PARSERS} | {"closed"} == {field.name for field in fields(Options)}

@@ -70,5 +70,14 @@ class BackendTable:
                 if (endpoint.get("conditions") or {}).get("ready") is False:
                     continue
                 for address in endpoint.get("addresses") or []:
-                    found |= {(str(ip_address(address)), number) for number in numbers}
+                    if _is_plain(address):
+                        found |= {(str(ip_address(address)), number) for number in numbers}
         return tuple(sorted(found))
+
+
+def _is_plain(address: str) -> bool:
+    """Whether it is an IP address. Not a name (slices of type FQDN), and without a zone, which may be any text."""
+    try:
+        return getattr(ip_address(address), "scope_id", None) is None
+    except ValueError:
+        return False

@@ -6,15 +6,19 @@ bare `location /foo`, which would match /foobar.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from binderops.ingress import tls_configuration
 from binderops.ingress.annotations import Options
 from binderops.ingress.backends import Backend
 from binderops.ingress.routing import Host, Location, Routing
+from binderops.ingress.tls import Tls
 
+GENERATION = "@generation@"  # stands for the digest of the configuration: the proxy puts it in, and asks nginx for it
 _NOTHING = 'return 404 "nothing is served at this address\\n";'
 
 
@@ -24,29 +28,42 @@ class Settings:
 
     folder: Path
     http_port: int = 8080
+    https_port: int = 8443
+    public_tls_port: int = 0  # as browsers see it; 0: no TLS
     health_port: int = 9913
     metrics_port: int = 9914
     workers: int = 1
     drain_seconds: int = 3600  # how long an old worker may live for its websockets after a reload
     ipv6: bool = False
+    ssl_protocols: str = "TLSv1.2 TLSv1.3"
+    hsts_max_age: int = 31_536_000
+    hsts_include_subdomains: bool = False
 
 
-def render(routing: Routing, settings: Settings) -> str:
-    """The whole nginx.conf; alike for alike routing, so that a reload happens on change only."""
+def render(routing: Routing, settings: Settings, tls: Tls | None = None) -> str:
+    """The whole nginx.conf; alike for alike input, so that a reload happens on change only. `tls` None: no TLS port."""
     lines = [*_head(settings), *_upstreams(routing), *_limit_zones(routing)]
-    for host in sorted(routing.hosts.values(), key=lambda host: host.name):
-        if host.name:
-            lines += _server(host, settings)
-    lines += _default_server(routing, settings)
+    if tls is not None:
+        lines += tls_configuration.head(settings, tls.default)
+    for host in sorted(_named_hosts(routing, tls), key=lambda host: host.name):
+        lines += _server(host, settings, tls)
+    lines += _default_server(routing, settings, tls)
     lines += [*_health_server(settings), "}"]
     return "\n".join(lines) + "\n"
 
 
 def quote(text: str) -> str:
-    """A value as nginx reads it back unchanged; raises ValueError for what no parsed type can hold."""
+    """A word as nginx reads it back unchanged; raises ValueError for what no parsed type can hold."""
+    if "$" in text:  # nginx has no way to write it where it reads variables
+        raise ValueError(f"{text!r} must not reach nginx.conf")
+    return quote_path(text)
+
+
+def quote_path(text: str) -> str:
+    """The same for a location's path, where nginx reads no variables."""
     if re.search(r"[\x00-\x1f\x7f\"'\\;{}#\s]", text):
         raise ValueError(f"{text!r} must not reach nginx.conf")
-    return '"' + text.replace("$", "${dollar}") + '"'
+    return f'"{text}"'
 
 
 def _head(settings: Settings) -> list[str]:
@@ -63,7 +80,8 @@ def _head(settings: Settings) -> list[str]:
         "  server_tokens off;",
         "  merge_slashes off;",
         "  default_type text/plain;",
-        "  server_names_hash_bucket_size 256;",
+        "  server_names_hash_bucket_size 512;",  # a name of 253 letters has to fit, or nginx refuses everything
+        "  server_names_hash_max_size 8192;",
         "  variables_hash_max_size 2048;",
         "  large_client_header_buffers 4 32k;",
         "  client_header_timeout 60s;",
@@ -71,10 +89,9 @@ def _head(settings: Settings) -> list[str]:
         "  keepalive_timeout 75s;",
         "  reset_timedout_connection on;",
         *(f"  {name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
-        # A map is the one way to write a dollar sign that nginx does not take for a variable.
-        '  geo $dollar { default "$"; }',
         "  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }",
-        "  map $http_host $public_port { default $server_port; ~:(?<named>[0-9]+)$ $named; ~^[^:]+$ 80; }",
+        '  map "$scheme $http_host" $public_port { default $server_port; "~:(?<named>[0-9]+)$" $named;'
+        ' "~^https [^:]+$" 443; "~^http [^:]+$" 80; }',
         "  proxy_http_version 1.1;",
         "  proxy_set_header Host $http_host;",
         "  proxy_set_header Upgrade $http_upgrade;",
@@ -133,32 +150,51 @@ def _limited(routing: Routing) -> dict[str, Options]:
 
 
 def _zone(location: Location) -> str:
-    return re.sub(r"[^A-Za-z0-9]", "_", "_".join(location.ingress))
+    # Not the names themselves: those of two Ingresses could become one, with the limits of either.
+    return hashlib.sha256("/".join(location.ingress).encode()).hexdigest()[:16]
 
 
-def _server(host: Host, settings: Settings) -> Iterator[str]:
+def _named_hosts(routing: Routing, tls: Tls | None) -> Iterator[Host]:
+    """The hosts of rules, and those that stand in spec.tls alone: they lead where their name would lead without TLS."""
+    yield from (host for host in routing.hosts.values() if host.name)
+    for name in sorted(set(tls.hosts if tls else ()) - set(routing.hosts)):
+        above = routing.hosts.get("*." + name.partition(".")[2]) or _unnamed(routing)
+        yield Host(name, above.locations)
+
+
+def _server(host: Host, settings: Settings, tls: Tls | None) -> Iterator[str]:
+    files = tls.find(host.name) if tls else None
     yield "  server {"
-    yield from _listen(settings, "")
+    yield from _listen(settings, tls)
     yield f"    server_name {_server_name(host.name)};"
-    yield from _locations(host)
+    if tls is not None and files and files != tls.default:
+        yield from (f"    {line}" for line in tls_configuration.certificates(files))
+    yield from _locations(host, settings, tls, has_tls=bool(files))
     yield "  }"
 
 
-def _default_server(routing: Routing, settings: Settings) -> Iterator[str]:
+def _default_server(routing: Routing, settings: Settings, tls: Tls | None) -> Iterator[str]:
     yield "  server {"
-    yield from _listen(settings, " default_server")
+    yield from _listen(settings, tls, " default_server")
     yield "    server_name _;"
+    yield from _locations(_unnamed(routing), settings, tls, has_tls=False)
+    yield "  }"
+
+
+def _unnamed(routing: Routing) -> Host:
+    """What serves the names that nobody asked for."""
     host = Host("", dict(routing.hosts[""].locations) if "" in routing.hosts else {})
     if ("/", False) not in host.locations and routing.default_backend is not None:
         host.locations["/", False] = Location("/", False, routing.default_backend, Options(), ("", ""))
-    yield from _locations(host)
-    yield "  }"
+    return host
 
 
-def _listen(settings: Settings, suffix: str) -> Iterator[str]:
-    yield f"    listen {settings.http_port}{suffix};"
-    if settings.ipv6:
-        yield f"    listen [::]:{settings.http_port}{suffix};"
+def _listen(settings: Settings, tls: Tls | None, suffix: str = "") -> Iterator[str]:
+    ports = [(settings.http_port, "")] + ([(settings.https_port, " ssl http2")] if tls else [])
+    for port, how in ports:
+        yield f"    listen {port}{how}{suffix};"
+        if settings.ipv6:
+            yield f"    listen [::]:{port}{how}{suffix};"
 
 
 def _server_name(name: str) -> str:
@@ -168,15 +204,15 @@ def _server_name(name: str) -> str:
     return quote(name)
 
 
-def _locations(host: Host) -> Iterator[str]:
+def _locations(host: Host, settings: Settings, tls: Tls | None, *, has_tls: bool) -> Iterator[str]:
     patterns: dict[str, Location | None] = {}
     for location in host.locations.values():
         if location.exact:
-            patterns[f"= {quote(location.path)}"] = location
+            patterns[f"= {quote_path(location.path)}"] = location
             if location.path.endswith("/") and location.path != "/":
                 # Beside a location that ends in a slash nginx redirects the path without it; Exact means exact.
                 bare = location.path.rstrip("/") or "/"
-                patterns.setdefault(f"= {quote(bare)}", _match(host, bare))
+                patterns.setdefault(f"= {quote_path(bare)}", _match(host, bare))
     for location in host.locations.values():
         if location.exact:
             continue
@@ -184,10 +220,14 @@ def _locations(host: Host) -> Iterator[str]:
             patterns['"/"'] = location
             continue
         if (location.path, True) not in host.locations:
-            patterns[f"= {quote(location.path)}"] = location
-        patterns[quote(location.path + "/")] = location
+            patterns[f"= {quote_path(location.path)}"] = location
+        patterns[quote_path(location.path + "/")] = location
     for pattern, served in sorted(patterns.items()):
         yield f"    location {pattern} {{"
+        if served and tls is not None:
+            yield from (
+                f"      {line}" for line in tls_configuration.location(settings, served.options, has_tls=has_tls)
+            )
         yield from (f"      {line}" for line in (_proxied(served) if served else (_NOTHING,)))
         yield "    }"
     if '"/"' not in patterns:
@@ -209,9 +249,9 @@ def _match(host: Host, path: str) -> Location | None:
 
 def _proxied(location: Location) -> Iterator[str]:
     options = location.options
-    for network in options.whitelist_source_range:
-        yield f"allow {network};"
-    if options.whitelist_source_range:
+    if not options.closed:
+        yield from (f"allow {network};" for network in options.whitelist_source_range)
+    if options.whitelist_source_range or options.closed:
         yield "deny all;"
     if options.limit_connections:
         yield f"limit_conn conn_{_zone(location)} {options.limit_connections};"
@@ -229,13 +269,14 @@ def _proxied(location: Location) -> Iterator[str]:
     yield f"proxy_buffering {'on' if options.proxy_buffering else 'off'};"
     yield f"proxy_request_buffering {'on' if options.proxy_request_buffering else 'off'};"
     # Without a URI: nginx then passes the request's path on as it came, %2F included.
-    yield f"proxy_pass http://{location.backend.upstream};"
+    yield f"proxy_pass {quote('http://' + location.backend.upstream)};"
 
 
 def _health_server(settings: Settings) -> Iterator[str]:
     yield "  server {"
     yield f"    listen {settings.health_port};"
     yield '    location = /healthz { return 200 "ok\\n"; }'
+    yield f'    location = /generation {{ return 200 "{GENERATION}"; }}'
     yield f"    location = /metrics {{ proxy_pass http://127.0.0.1:{settings.metrics_port}; }}"
     yield "    location = /connections { stub_status; }"
     yield "  }"

@@ -1,28 +1,38 @@
-"""nginx itself: a configuration is tested before it is swapped in, and the last good one stays otherwise."""
+"""nginx itself: a configuration is tested before it is swapped in, and the last good one stays otherwise.
+
+A reload is a signal, which nginx answers in its log alone; so each configuration names itself (`/generation` of the
+health port), and a reload counts when nginx answers with the new name.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
 from pathlib import Path
 
+import httpx2
 import structlog
 
 from binderops.errors import ProxyConfigurationError
+from binderops.ingress.configuration import GENERATION
 
 log = structlog.get_logger(__name__)
 
 _TEST_DEADLINE = 20.0  # seconds; a test of a thousand hosts takes well under one
 _QUIT_DEADLINE = 30.0
+_RELOAD_DEADLINE = 20.0
+_ASK_EVERY = 0.02
 
 
 class Proxy:
     """One nginx, started once and reloaded; `folder` is its own and holds nothing of anybody else."""
 
-    def __init__(self, folder: Path, *, program: str = "nginx") -> None:
+    def __init__(self, folder: Path, *, health_port: int, program: str = "nginx") -> None:
         self.folder = folder
+        self._generation = f"http://127.0.0.1:{health_port}/generation"
         self._program = shutil.which(program) or program
         self._process: asyncio.subprocess.Process | None = None
         self._current = ""
@@ -34,20 +44,32 @@ class Proxy:
         return self.folder / "nginx.conf"
 
     async def apply(self, configuration: str) -> bool:
-        """Tests, swaps in, reloads (or starts); False where nothing changed. Raises ProxyConfigurationError."""
+        """Tests, swaps in, reloads (or starts) and waits until it is in force; False where nothing changed.
+
+        Raises ProxyConfigurationError where nginx refuses it, at the test or later: the one before stays.
+        """
         if configuration == self._current and self.running:
             return False
+        generation = hashlib.sha256(configuration.encode()).hexdigest()[:16]
+        text = configuration.replace(GENERATION, generation)
+        await self.test(text)
+        before = self.file.read_text(encoding="utf-8") if self.running else None
+        write_whole(self.folder / "next.conf", text)
+        (self.folder / "next.conf").replace(self.file)
+        try:
+            await self._take_over(generation)
+        except ProxyConfigurationError:
+            if before is not None:
+                write_whole(self.file, before)
+            raise
+        self._current = configuration
+        return True
+
+    async def test(self, configuration: str) -> None:
+        """Raises ProxyConfigurationError where nginx would refuse this configuration."""
         candidate = self.folder / "candidate.conf"
         write_whole(candidate, configuration)
         await self._test(candidate)
-        candidate.replace(self.file)
-        self._current = configuration
-        if self._process is None:
-            await self._start()
-        else:
-            self._process.send_signal(signal.SIGHUP)
-            self.reloads += 1
-        return True
 
     @property
     def running(self) -> bool:
@@ -71,17 +93,39 @@ class Proxy:
             self._process.terminate()
             await self._process.wait()
 
-    async def _start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            self._program,
-            "-c",
-            str(self.file),
-            "-p",
-            str(self.folder),
-            "-e",
-            "stderr",
-            env={"PATH": os.environ["PATH"]},
-        )
+    async def _take_over(self, generation: str) -> None:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                self._program,
+                *("-c", str(self.file), "-p", str(self.folder), "-e", "stderr"),
+                env={"PATH": os.environ["PATH"]},
+            )
+        else:
+            self._process.send_signal(signal.SIGHUP)
+            self.reloads += 1
+        try:
+            # No connection is kept: it would go on asking the worker that answered first.
+            limits = httpx2.Limits(max_keepalive_connections=0)
+            async with (
+                asyncio.timeout(_RELOAD_DEADLINE),
+                httpx2.AsyncClient(trust_env=False, verify=False, timeout=2, limits=limits) as client,
+            ):
+                while not await self._answers(client, generation):
+                    await asyncio.sleep(_ASK_EVERY)
+        except TimeoutError:
+            raise ProxyConfigurationError(
+                f"nginx did not take the new configuration over within {_RELOAD_DEADLINE:.0f} s",
+                where=str(self.file),
+                why="its own messages stand above",
+            ) from None
+
+    async def _answers(self, client: httpx2.AsyncClient, generation: str) -> bool:
+        if not self.running:
+            raise ProxyConfigurationError("nginx ended", where=str(self.file), why="its own messages stand above")
+        try:
+            return (await client.get(self._generation)).text == generation
+        except httpx2.TransportError:
+            return False
 
     async def _test(self, candidate: Path) -> None:
         process = await asyncio.create_subprocess_exec(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
 
 from binderops.errors import KubernetesError
+from binderops.ingress.annotations import Refusal
 from binderops.ingress.routing import Complaint, Key, Routing
 from binderops.kube.client import Client
 from binderops.kube.events import EventRecorder
 from binderops.kube.informer import Informer
-from binderops.kube.kinds import INGRESS, Object
+from binderops.kube.kinds import CONFIG_MAP, INGRESS, Kind, Object
 from binderops.kube.objects import status_of
 
 log = structlog.get_logger(__name__)
@@ -24,22 +26,39 @@ class Reporter:
         self._client = client
         self._events = EventRecorder(client, "nginx-ingress-controller")
         self._told: set[Complaint] = set()
+        self._told_settings: set[tuple[str, str]] = set()
+        self._told_default: str | None = None
 
-    async def complaints(self, routing: Routing, ingresses: Informer) -> None:
+    async def complaints(self, complaints: Sequence[Complaint], ingresses: Informer) -> None:
         """Events for the complaints that are new."""
-        current = set(routing.complaints)
-        for complaint in [found for found in routing.complaints if found not in self._told]:
+        for complaint in [found for found in complaints if found not in self._told]:
             ingress = ingresses.objects.get(complaint.ingress)
             if ingress is not None:
-                await self._warn(ingress, complaint.reason, complaint.message)
-        self._told = current
+                await self._warn(INGRESS, ingress, complaint.reason, complaint.message)
+        self._told = set(complaints)
 
-    async def refused(self, routing: Routing, ingresses: Informer, message: str) -> None:
-        """The proxy refused the configuration: told to every Ingress, since any of them may be the cause."""
-        for key in routing.handled:
+    async def refused(self, keys: Iterable[Key], ingresses: Informer, message: str) -> None:
+        """Tells that nginx refused the configuration for these, or for one of them."""
+        for key in keys:
             ingress = ingresses.objects.get(key)
             if ingress is not None:
-                await self._warn(ingress, "ConfigurationRefused", message)
+                await self._warn(INGRESS, ingress, "ConfigurationRefused", message)
+
+    async def settings(self, refusals: Sequence[Refusal], configmap: Object | None) -> None:
+        """Settings of the controller's ConfigMap that are not honoured: in the log, and as Events on it."""
+        current = {(refusal.annotation, refusal.why) for refusal in refusals}
+        for name, why in sorted(current - self._told_settings):
+            message = f"{name} is not honoured: {why}"
+            log.warning("a setting is not honoured", setting=name, why=why)
+            if configmap is not None:
+                await self._warn(CONFIG_MAP, configmap, "UnsupportedSetting", message)
+        self._told_settings = current
+
+    def default_certificate(self, problem: str | None) -> None:
+        """What is wrong with the default certificate, or None: to the log, where it is new."""
+        if problem is not None and problem != self._told_default:
+            log.warning("the default certificate cannot be served", why=problem)
+        self._told_default = problem
 
     async def addresses(self, routing: Routing, ingresses: Informer, published: Object | None) -> None:
         """Copies the public Service's addresses into the status of every Ingress that is served."""
@@ -54,8 +73,8 @@ class Reporter:
             except KubernetesError as error:
                 log.info("an Ingress's address could not be told", ingress="/".join(key), error=str(error))
 
-    async def _warn(self, ingress: Object, reason: str, message: str) -> None:
-        described = {"apiVersion": INGRESS.api_version, "kind": INGRESS.kind, **ingress}
+    async def _warn(self, kind: Kind, obj: Object, reason: str, message: str) -> None:
+        described = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
         await self._events.event(described, reason, message, "Warning")
 
 

@@ -79,23 +79,36 @@ def is_ours(ingress: Object, *, class_name: str, classes: Iterable[Object]) -> b
     return not defaults or any(spec_of(found).get("controller") == CONTROLLER for found in defaults)
 
 
-def build_routing(
-    ingresses: Iterable[Object], backends: BackendTable, *, class_name: str, classes: Iterable[Object] = ()
-) -> Routing:
-    """The picture of all Ingresses that are ours, oldest first, so that the oldest wins a conflict."""
-    routing = Routing(hosts={}, default_backend=None, complaints=[], handled=[])
+def ours(ingresses: Iterable[Object], *, class_name: str, classes: Iterable[Object] = ()) -> list[Object]:
+    """The Ingresses that this controller serves, oldest first, so that the oldest wins a conflict."""
     known = list(classes)
-    ours = [found for found in ingresses if is_ours(found, class_name=class_name, classes=known)]
-    for ingress in sorted(ours, key=lambda found: (metadata_of(found).get("creationTimestamp") or "", key_of(found))):
-        if not metadata_of(ingress).get("deletionTimestamp"):
-            _add(routing, ingress, backends)
+    found = [
+        ingress
+        for ingress in ingresses
+        if is_ours(ingress, class_name=class_name, classes=known) and not metadata_of(ingress).get("deletionTimestamp")
+    ]
+    return sorted(found, key=lambda ingress: (metadata_of(ingress).get("creationTimestamp") or "", key_of(ingress)))
+
+
+def build_routing(
+    ingresses: Iterable[Object],
+    backends: BackendTable,
+    *,
+    class_name: str,
+    classes: Iterable[Object] = (),
+    defaults: Options = DEFAULT_OPTIONS,
+) -> Routing:
+    """The picture of all Ingresses that are ours; `defaults` are what an Ingress has without annotations."""
+    routing = Routing(hosts={}, default_backend=None, complaints=[], handled=[])
+    for ingress in ours(ingresses, class_name=class_name, classes=classes):
+        _add(routing, ingress, backends, defaults)
     return routing
 
 
-def _add(routing: Routing, ingress: Object, backends: BackendTable) -> None:
+def _add(routing: Routing, ingress: Object, backends: BackendTable, defaults: Options) -> None:
     key, spec = key_of(ingress), spec_of(ingress)
     routing.handled.append(key)
-    options, refusals = parse_annotations(annotations_of(ingress))
+    options, refusals = parse_annotations(annotations_of(ingress), defaults)
     for refusal in refusals:
         routing.complaints.append(
             Complaint(key, "UnsupportedAnnotation", f"{refusal.annotation} is not honoured: {refusal.why}")
@@ -132,9 +145,14 @@ def _add_default(routing: Routing, ingress: Object, default: Object, backends: B
         )
 
 
+def is_host(name: str) -> bool:
+    """Whether this is a host name in lower case, perhaps with a wildcard as its first label."""
+    return len(name) <= _LONGEST_HOST and _HOST.fullmatch(name) is not None
+
+
 def _host(routing: Routing, key: Key, name: str | None) -> Host | None:
     lowered = (name or "").lower()
-    if lowered and (len(lowered) > _LONGEST_HOST or not _HOST.fullmatch(lowered)):
+    if lowered and not is_host(lowered):
         routing.complaints.append(Complaint(key, "InvalidHost", f"{name!r} is not a host name"))
         return None
     return routing.hosts.setdefault(lowered, Host(lowered))
@@ -182,4 +200,15 @@ def default_classes(classes: Iterable[Object]) -> list[str]:
     )
 
 
-__all__ = ["DEFAULT_OPTIONS", "Complaint", "Host", "Location", "Routing", "build_routing", "default_classes", "is_ours"]
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "Complaint",
+    "Host",
+    "Location",
+    "Routing",
+    "build_routing",
+    "default_classes",
+    "is_host",
+    "is_ours",
+    "ours",
+]
