@@ -1,0 +1,229 @@
+"""The path from a host's port 80 to the solver: an Ingress for its prefix, and a check that it leads here.
+
+It stands before an order is placed, and goes when the order is done, whatever its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import structlog
+
+from binderops.errors import AlreadyExistsError, KubernetesError, NotFoundError, SelfCheckError
+from binderops.kube import certificates as names
+from binderops.kube.client import Client
+from binderops.kube.kinds import ENDPOINT_SLICE, INGRESS, SERVICE, Kind, Object
+from binderops.kube.objects import Key, annotations_of, key_of, labels_of, owner_reference
+from binderops.lego.pairs import is_address
+from binderops.lego.settings import Settings
+from binderops.lego.solver import PREFIX, Solver
+from binderops.lego.wanted import Wanted
+
+log = structlog.get_logger(__name__)
+
+SOLVER_NAME = "kube-lego-solver"
+_LABELS = {names.MANAGED_BY: names.KUBE_LEGO, names.COMPONENT: "solver"}
+SELECTOR = ",".join(f"{key}={value}" for key, value in _LABELS.items())
+_PAUSE = 0.5  # seconds between self-checks of one host
+_REQUEST_SECONDS = 10.0
+_REDIRECTS = 10  # as the public CAs allow
+_CLEAN_SECONDS = 10.0
+
+
+class Challenges:
+    """Opens and closes paths; `solver` answers at their end."""
+
+    def __init__(self, client: Client, settings: Settings, solver: Solver) -> None:
+        self._client = client
+        self._settings = settings
+        self._solver = solver
+        self._open: dict[str, int] = defaultdict(int)  # how many paths of a namespace lead through its Service
+        self._shared = asyncio.Lock()  # the last one to leave removes the Service, the next one makes it
+        # A CA does not look at certificates on its way through redirects, and there may be none yet.
+        self._http = httpx2.AsyncClient(
+            verify=False, follow_redirects=True, max_redirects=_REDIRECTS, timeout=_REQUEST_SECONDS, trust_env=False
+        )
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._http.aclose()
+
+    @asynccontextmanager
+    async def path(self, wanted: Wanted, ingress: Object) -> AsyncIterator[None]:
+        """The path for all of a certificate's names, while inside. SelfCheckError where it does not lead here."""
+        self._open[wanted.namespace] += 1
+        try:
+            async with self._shared:
+                await self._ensure(self._service(wanted.namespace))
+                await self._ensure(self._slice(wanted.namespace))
+            await self._ensure(_ingress(wanted, ingress))
+            await self._check_all(wanted.names)
+            yield
+        finally:
+            self._open[wanted.namespace] -= 1
+            # Also when this task is cancelled: what was opened is closed.
+            await asyncio.shield(asyncio.wait_for(self._clean(wanted), _CLEAN_SECONDS))
+
+    @contextlib.contextmanager
+    def answering(self, host: str, token: str, answer: str) -> Iterator[None]:
+        """The solver answers a token while inside."""
+        self._solver.put(host, token, answer)
+        try:
+            yield
+        finally:
+            self._solver.drop(host, token)
+
+    async def sweep(self) -> None:
+        """Remove what a killed process left: paths of orders that nobody works on yet are opened again when needed."""
+        for kind in (INGRESS, ENDPOINT_SLICE, SERVICE):
+            for found in (await self._client.list(kind, self._settings.watch_namespace, labels=SELECTOR)).items:
+                await self._remove(kind, key_of(found))
+
+    # --- the check ------------------------------------------------------------------------------------------------
+
+    async def _check_all(self, hosts: Iterable[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._check(host)) for host in hosts]
+        failed = [error for task in tasks if (error := task.result()) is not None]
+        if failed:
+            raise failed[0]
+
+    async def _check(self, host: str) -> SelfCheckError | None:
+        """None after enough passes in a row; what the last answer was where time ran out before."""
+        token, answer = f"selftest-{secrets.token_urlsafe(16)}", secrets.token_urlsafe(24)
+        place = self._settings.self_check_address or (f"[{host}]" if is_address(host) and ":" in host else host)
+        deadline = time.monotonic() + self._settings.self_check_seconds
+        passes, why = 0, ""
+        with self.answering(host, token, answer):
+            while passes < self._settings.self_check_passes:
+                why = await self._ask(f"http://{place}{PREFIX}{token}", host, answer)
+                passes = passes + 1 if not why else 0
+                if why and time.monotonic() > deadline:
+                    return SelfCheckError(
+                        f"http://{host}{PREFIX} does not lead to the solver: no order was placed",
+                        reason="selfCheck",
+                        where=host,
+                        why=why,
+                        hint="look at the host's DNS record, and whether the ingress controller serves it on port 80",
+                    )
+                if passes < self._settings.self_check_passes:
+                    await asyncio.sleep(_PAUSE)
+        return None
+
+    async def _ask(self, url: str, host: str, answer: str) -> str:
+        """What was wrong with the answer ("" if nothing); its content is not repeated."""
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                async with self._http.stream("GET", url, headers={"Host": host}) as response:
+                    body = b""
+                    async for chunk in response.aiter_raw():
+                        body += chunk
+                        if len(body) > len(answer):
+                            break
+                    if response.status_code == 200 and body.strip() == answer.encode():
+                        return ""
+                    where = f" after redirects to {response.url.host}" if response.history else ""
+                    told = "another body" if response.status_code == 200 else f"status {response.status_code}"
+                    return f"it was answered with {told}{where}"
+        except (httpx2.HTTPError, TimeoutError, OSError) as error:
+            return f"no answer: {str(error) or type(error).__name__}"
+
+    # --- objects --------------------------------------------------------------------------------------------------
+
+    async def _ensure(self, obj: Object) -> None:
+        """Create, or bring to what it should be if it is ours."""
+        kind = {"Ingress": INGRESS, "Service": SERVICE, "EndpointSlice": ENDPOINT_SLICE}[obj["kind"]]
+        namespace, name = key_of(obj)
+        try:
+            await self._client.create(obj)
+            return
+        except AlreadyExistsError:
+            found = await self._client.get(kind, name, namespace)
+        if labels_of(found).get(names.MANAGED_BY) != names.KUBE_LEGO:
+            raise SelfCheckError(
+                f"the {kind.kind} {name} was made by somebody else",
+                reason="notOurs",
+                where=f"{namespace}/{name}",
+                hint="rename or delete it",
+            )
+        changed = {key: obj[key] for key in ("spec", "endpoints", "ports") if key in obj}
+        meta = {"ownerReferences": obj["metadata"].get("ownerReferences"), "annotations": annotations_of(obj) or None}
+        await self._client.patch(kind, name, namespace, {"metadata": meta, **changed})
+
+    def _service(self, namespace: str) -> Object:
+        """Without a selector: in any namespace, whatever pod is at work."""
+        ports = [{"name": "http", "port": 80, "targetPort": self._settings.port, "protocol": "TCP"}]
+        metadata = {"name": SOLVER_NAME, "namespace": namespace, "labels": dict(_LABELS)}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}}
+
+    def _slice(self, namespace: str) -> Object:
+        labels = {
+            **_LABELS,
+            "kubernetes.io/service-name": SOLVER_NAME,
+            "endpointslice.kubernetes.io/managed-by": "kube-lego",
+        }
+        address = self._settings.solver_address
+        return {
+            "apiVersion": ENDPOINT_SLICE.api_version,
+            "kind": "EndpointSlice",
+            "metadata": {"name": SOLVER_NAME, "namespace": namespace, "labels": labels},
+            "addressType": "IPv6" if ":" in address else "IPv4",
+            "ports": [{"name": "http", "port": self._settings.port, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        }
+
+    async def _clean(self, wanted: Wanted) -> None:
+        try:
+            await self._remove(INGRESS, (wanted.namespace, _ingress_name(wanted)))
+            async with self._shared:
+                if not self._open[wanted.namespace]:
+                    await self._remove(ENDPOINT_SLICE, (wanted.namespace, SOLVER_NAME))
+                    await self._remove(SERVICE, (wanted.namespace, SOLVER_NAME))
+        except KubernetesError as error:  # swept at the next start, and gone with its Ingress at the latest
+            log.warning("a challenge's path could not be removed", secret=wanted.secret_name, error=str(error))
+
+    async def _remove(self, kind: Kind, key: Key) -> None:
+        with contextlib.suppress(NotFoundError):
+            await self._client.delete(kind, key[1], key[0])
+
+
+def _ingress_name(wanted: Wanted) -> str:
+    digest = hashlib.sha256(wanted.secret_name.encode()).hexdigest()[:10]
+    return f"kube-lego-{wanted.secret_name[:40].rstrip('-.')}-{digest}"
+
+
+def _ingress(wanted: Wanted, owner: Object) -> Object:
+    backend = {"service": {"name": SOLVER_NAME, "port": {"number": 80}}}
+    path = {"path": PREFIX.rstrip("/"), "pathType": "Prefix", "backend": backend}
+    annotations = {"nginx.ingress.kubernetes.io/ssl-redirect": "false"}
+    spec: Object = {
+        "rules": [{"host": host, "http": {"paths": [path]}} for host in wanted.names if not is_address(host)]
+    }
+    if any(is_address(host) for host in wanted.names):
+        spec["rules"].append(
+            {"http": {"paths": [path]}}
+        )  # Ingress knows no addresses: any host's, for as long as it takes
+    if wanted.challenge_class and wanted.class_by_annotation:
+        annotations["kubernetes.io/ingress.class"] = wanted.challenge_class
+    elif wanted.challenge_class:
+        spec["ingressClassName"] = wanted.challenge_class
+    return {
+        "apiVersion": INGRESS.api_version,
+        "kind": "Ingress",
+        "metadata": {
+            "name": _ingress_name(wanted),
+            "namespace": wanted.namespace,
+            "labels": dict(_LABELS),
+            "annotations": annotations,
+            "ownerReferences": [owner_reference(owner, controller=False)],
+        },
+        "spec": spec,
+    }
