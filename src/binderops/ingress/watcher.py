@@ -1,4 +1,4 @@
-"""Follows the objects that the configuration is made of, and tells some milliseconds after a change that there is one."""
+"""Follows the objects that the configuration is made of, and tells of changes some milliseconds after them."""
 
 from __future__ import annotations
 
