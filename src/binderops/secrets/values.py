@@ -158,12 +158,18 @@ def _forms(secret: Secret) -> set[str]:
     value = reveal(secret)
     if isinstance(value, bool):
         return set()
-    plain = value if isinstance(value, str) else _canonical(value).decode()
-    encoded = base64.b64encode(plain.encode()).decode()
-    forms = {plain, json.dumps(plain)[1:-1], encoded, urllib.parse.quote(plain, safe="")}
+    plain = value if isinstance(value, str) else json.dumps(value)
+    raw = plain.encode("utf-8", "surrogatepass")
+    forms = {
+        plain,
+        json.dumps(plain)[1:-1],
+        base64.b64encode(raw).decode(),
+        urllib.parse.quote_from_bytes(raw, safe=""),
+    }
     forms |= {line.strip() for line in plain.splitlines() if len(line.strip()) >= 2 * _SHORTEST_TO_CONCEAL}
     return {form for form in forms if len(form) >= _SHORTEST_TO_CONCEAL}
 
 
 def _canonical(value: Scalar) -> bytes:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
+    """Its bytes for comparing; the number 1 is not the text "1"."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else b"\0json:" + json.dumps(value).encode()
