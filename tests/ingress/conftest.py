@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
+from tests.ingress.authority import Authority
 
 from binderops.ingress.backends import BackendTable
 from binderops.ingress.configuration import Settings, render
+from binderops.ingress.keystore import KeyStore
 from binderops.ingress.proxy import Proxy
-from binderops.ingress.routing import Routing, build_routing
+from binderops.ingress.routing import Complaint, Routing, build_routing, ours
+from binderops.ingress.tls import Certificates
+from binderops.kube.objects import key_of
 
 Object = dict[str, Any]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port below the kernel's own range: what binds to port 0 before nginx starts does not take it."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("0.0.0.0", random.randrange(12_000, 32_000)))
+            return int(probe.getsockname()[1])
 
 
 def ingress(name: str, *rules: Object, created: str = "2026-01-01T00:00:00Z", **more: Any) -> Object:
@@ -111,8 +119,17 @@ class Front:
     """One nginx under test."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.settings = Settings(folder, http_port=self.port, health_port=free_port(), metrics_port=free_port())
+        self.port, self.tls_port = free_port(), free_port()
+        self.settings = Settings(
+            folder,
+            http_port=self.port,
+            https_port=self.tls_port,
+            public_tls_port=self.tls_port,
+            health_port=free_port(),
+            metrics_port=free_port(),
+        )
+        self.store = KeyStore(folder / "certificates")
+        self.certificates = Certificates(self.store)
         self.proxy = Proxy(folder, health_port=self.settings.health_port)
         self.routing: Routing | None = None
 
@@ -122,6 +139,29 @@ class Front:
         routing = build_routing(ingresses, table, class_name="nginx", **more)
         await self.apply(render(routing, self.settings))
         return routing
+
+    async def serve_tls(
+        self, ingresses: list[Object], services: list[tuple[Object, Object]], secrets: list[Object], **more: Any
+    ) -> list[Complaint]:
+        """The same with the TLS port; `settings` and `default` (a Secret's key) by keyword."""
+        table = BackendTable([entry[0] for entry in services], [entry[1] for entry in services])
+        routing = build_routing(ingresses, table, class_name="nginx")
+        known = {key_of(secret): secret for secret in secrets}
+        served = ours(ingresses, class_name="nginx")
+        tls, complaints = self.certificates.choose(served, known, default=more.get("default"))
+        await self.apply(render(routing, more.get("settings", self.settings), tls))
+        self.store.keep(tls.files)
+        return complaints
+
+    def https(self, authority: Authority, host: str, *, http2: bool = False) -> httpx2.AsyncClient:
+        """A client of the TLS port that trusts the tests' authority and asks for `host` by SNI."""
+        return httpx2.AsyncClient(
+            trust_env=False,
+            verify=authority.trust(),
+            http2=http2,
+            base_url=f"https://127.0.0.1:{self.tls_port}",
+            headers={"host": f"{host}:{self.tls_port}"},
+        )
 
     async def apply(self, text: str) -> None:
         before = await self._workers()
@@ -158,6 +198,12 @@ class Front:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         titles = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children if Path(f"/proc/{pid}").exists()}
         return {pid for pid, title in titles.items() if "shutting down" not in title}
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """The tests' certificate authority."""
+    return Authority()
 
 
 @pytest.fixture
