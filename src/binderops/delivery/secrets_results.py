@@ -73,6 +73,22 @@ class ImportResult(Result):
     notes: tuple[str, ...]
 
 
+class KeyResult(Result):
+    """A new key: the file of its secret half, and its public half."""
+
+    file: str
+    recipient: str
+
+
+class MergeResult(Result):
+    """A three-way merge: keys taken from theirs, keys that both changed; or, after an installation, files written."""
+
+    file: str
+    changed: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class FindingInfo(Result):
     """One finding of a check."""
 

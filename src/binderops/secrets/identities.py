@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pyrage
 
+from binderops.errors import UsageError
+
 _COMMAND_SECONDS = 30
 
 
@@ -29,6 +31,25 @@ def new_identity() -> tuple[str, str]:
     """A new X25519 identity: (the secret line `AGE-SECRET-KEY-1…`, its recipient `age1…`)."""
     made = pyrage.x25519.Identity.generate()
     return str(made), str(made.to_public())
+
+
+def write_new_identity(path: Path | None = None) -> tuple[Path, str]:
+    """A new identity in a file of mode 0600, by default where sops looks for it; never over one that is there."""
+    target = path or keys_file()
+    secret, recipient = new_identity()
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            "there is a key already",
+            where=str(target),
+            why="it may be the only one that opens something",
+            hint="binderops secrets readers shows what it opens; --file makes another",
+        ) from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(f"# public key: {recipient}\n{secret}\n")
+    return target, recipient
 
 
 def is_recipient(text: str) -> bool:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from binderops.secrets import demonstration, sops
 from binderops.secrets.places import name_of
 from binderops.secrets.rules import find_rules
 from binderops.secrets.sealed import SealedFile, parse_sealed, read_sealed
-from binderops.secrets.values import ClearText
+from binderops.secrets.values import ClearText, reveal_bytes
 
 KeyPath = tuple[str, ...]
 # Type `str` apart, None takes the key away; a value is JSON text in its clear form.
@@ -29,6 +29,19 @@ _LOCK_SECONDS = 30.0
 def json_value(value: Any) -> ClearText:
     """A value as `sops set` takes it."""
     return ClearText(json.dumps(value, ensure_ascii=False).encode())
+
+
+def given_value(given: ClearText, *, as_json: bool) -> ClearText:
+    """What came on standard input, as JSON text; as text, it loses one newline at its end."""
+    if not len(given):
+        raise UsageError("standard input is empty", hint="binderops secrets set ENV KEY < FILE")
+    try:
+        if as_json:
+            return json_value(json.loads(reveal_bytes(given)))
+        return json_value(reveal_bytes(given).decode().removesuffix("\n").removesuffix("\r"))
+    except (ValueError, RecursionError):
+        kind = "JSON" if as_json else "UTF-8 text"
+    raise UsageError(f"standard input is not {kind}", hint="a binary file is sealed whole: binderops secrets seal FILE")
 
 
 def change_values(path: Path, changes: Sequence[Change], *, root: Path) -> SealedFile:
@@ -173,8 +186,6 @@ def yaml_of(values: Any) -> ClearText:
 
 
 def _yaml_lines(values: dict[str, Any], depth: int) -> Iterator[str]:
-    from binderops.secrets.values import reveal_bytes
-
     for key, value in values.items():
         shown = f"{'    ' * depth}{json.dumps(key, ensure_ascii=False)}:"
         if isinstance(value, dict):
@@ -193,6 +204,3 @@ def _same_owner(like: Path, path: Path) -> None:
 def _synced(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-Refresh = Callable[[Path], None]
