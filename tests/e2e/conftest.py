@@ -7,16 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.launches import Binder
+from tests.e2e.networks import Host, host
+from tests.e2e.repositories import Repositories
 
 ROOT = Path(__file__).parents[2]
 STATE, RUN = Path("/var/lib/binderops-e2e"), Path("/run/binderops-e2e")
 NAME, DOMAIN, PORT, API_PORT = "e2e", "e2e.localhost", 18080, 16443
+NAMESPACE, RELEASE = "binder", "mybinder"  # what binderops.yaml leaves unsaid
 UP_DEADLINE = 1500  # seconds; the images are built from nothing on a new machine
 
 PROJECT = f"""\
@@ -32,6 +36,9 @@ LAYER = f"""\
 global:
   domain: {DOMAIN}
   publicPort: {PORT}
+binderhub:
+  config:
+    RateLimiter: {{limit: 0}}  # every test comes from the same address
 redirector:
   enabled: true
   redirects:
@@ -102,9 +109,42 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         _remove(found)
 
 
+@pytest.fixture(scope="session")
+def binder(deployed: Deployed) -> Binder:
+    """The deployment's public service."""
+    return Binder(deployed.url)
+
+
+@pytest.fixture(scope="session")
+def kubectl(deployed: Deployed, stock_programs: Any) -> Callable[..., str]:
+    """The stock kubectl in the release's namespace; answers with what it prints."""
+
+    def run(*arguments: str, given: str | None = None, timeout: float = 60) -> str:
+        command = [str(stock_programs.kubectl), "--kubeconfig", str(deployed.kubeconfig), "-n", NAMESPACE, *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}\n{done.stdout}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def public_host() -> Iterator[Host]:
+    """A host at a public address (TEST-NET-2, RFC 5737): what lies outside, as policies see it."""
+    with host("e2e-public", "198.51.100.2") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def repositories(public_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Repositories:
+    """A git server on the public host."""
+    served = Repositories(public_host, tmp_path_factory.mktemp("git"))
+    served.start()
+    return served
+
+
 def _remove(found: Deployed) -> None:
     if os.environ.get("BINDEROPS_E2E_KEEP"):
-        found.run("down", NAME)
         return
     done = found.run("purge", NAME)
     assert done.returncode == 0, done.stderr

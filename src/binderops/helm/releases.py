@@ -17,6 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from binderops.errors import HelmError
 
 _SURPLUS = 5.0  # seconds that the child may overrun the timeout it was given before it is killed
+# Helm's SDK takes the name of its program as the field manager of all that it applies. Under another name than the helm
+# program's, an upgrade or rollback by that program would end in conflicts. The path beside it is how Python finds its
+# environment.
+_PROGRAM = str(Path(sys.executable).with_name("helm"))
 
 
 class Release(BaseModel):
@@ -104,9 +108,10 @@ class ReleaseDoor:
             **more,
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            _PROGRAM,
             "-m",
             "binderops.helm.child",
+            executable=sys.executable,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -27,11 +27,12 @@ def _tops(root: Path) -> list[Path]:
 
 
 def _remove_tree(folder: Path, top: Path) -> None:
-    if not folder.is_dir():
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    except FileNotFoundError:  # the engine removes them as well, and may be first
         return
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            _remove_tree(entry, top)
+    for entry in entries:
+        _remove_tree(entry, top)
     with contextlib.suppress(OSError):
         # Only conmon is left, which ends some seconds after the last exec; a group with a process cannot be removed.
         for pid in (folder / "cgroup.procs").read_text().split():

@@ -1,0 +1,154 @@
+"""What a user's server and a build reach: the public ports of public hosts, and nothing of this deployment's own.
+
+Every target is first reached with the policies taken away: a probe that cannot succeed proves nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import API_PORT
+from tests.e2e.launches import Binder, Server, git_spec
+from tests.e2e.networks import Host, host, until
+from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
+
+pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
+
+Kubectl = Callable[..., str]
+Target = tuple[str, int]
+OPEN_PORT, SHUT_PORT = 80, 8081  # mybinder/values.yaml: binderhub.networkPolicy.egress.tcpPorts
+
+PROBE = """\
+import concurrent.futures, socket
+def reaches(target):
+    try:
+        socket.create_connection(target, timeout=2).close()
+        return True
+    except OSError:
+        return False
+targets = {targets!r}
+with concurrent.futures.ThreadPoolExecutor(len(targets)) as pool:
+    answer = [target for target, reached in zip(targets, pool.map(reaches, targets)) if reached]
+"""
+
+
+@pytest.fixture(scope="module")
+def canaries(public_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Target]]:
+    """Web servers where a cloud's metadata, a company's network and the public web would be."""
+    folder = tmp_path_factory.mktemp("canary")
+    with host("e2e-metadata", "169.254.169.254") as metadata, host("e2e-private", "10.203.113.2") as private:
+        for place, port in ((metadata, 80), (private, 80), (public_host, OPEN_PORT), (public_host, SHUT_PORT)):
+            place.serve(folder, port=port)
+        yield {
+            "the metadata address": (metadata.address, 80),
+            "a private network": (private.address, 80),
+            "another port of a public host": (public_host.address, SHUT_PORT),
+        }
+
+
+@pytest.fixture(scope="module")
+def servers(binder: Binder, repositories: Repositories) -> tuple[Server, Server]:
+    """Two users' servers."""
+    spec = git_spec(repositories.add("isolation", {"index.ipynb": EMPTY_NOTEBOOK}))
+    return binder.launch(spec), binder.launch(spec)
+
+
+@pytest.fixture(scope="module")
+def forbidden(canaries: dict[str, Target], servers: tuple[Server, Server], kubectl: Kubectl) -> dict[str, Target]:
+    """By name, what no user's server and no build may reach."""
+
+    def address(kind: str, name: str, path: str) -> str:
+        return kubectl("get", kind, name, "-o", f"jsonpath={{{path}}}")
+
+    def service(name: str) -> str:
+        return address("service", name, ".spec.clusterIP")
+
+    endpoint = json.loads(kubectl("get", "endpoints", "kubernetes", "-n", "default", "-o", "json"))
+    return canaries | {
+        "another user's server": (_pod_address(servers[1], kubectl), 8888),
+        "the hub": (service("hub"), 8081),
+        "the proxy's API": (service("proxy-api"), 8001),
+        "the registry": (service("registry"), 5000),
+        "the binder": (service("binder"), 80),
+        "the Kubernetes API's address": (endpoint["subsets"][0]["addresses"][0]["ip"], API_PORT),
+        "kubernetes.default": ("kubernetes.default.svc.cluster.local", 443),
+    }
+
+
+@pytest.fixture
+def unguarded(kubectl: Kubectl) -> Iterator[None]:
+    """Without any NetworkPolicy; what is given back is as Helm made it."""
+    policies = json.loads(kubectl("get", "networkpolicy", "-o", "json"))
+    for policy in policies["items"]:
+        for key in ("managedFields", "uid", "resourceVersion", "creationTimestamp", "generation"):
+            policy["metadata"].pop(key, None)
+    assert policies["items"]
+    kubectl("delete", "networkpolicy", "--all")
+    try:
+        yield
+    finally:
+        kubectl("apply", "--server-side", "--field-manager=helm", "-f", "-", given=json.dumps(policies))
+
+
+def test_without_the_policies_a_server_reaches_all_of_it(
+    servers: tuple[Server, Server], forbidden: dict[str, Target], unguarded: None
+) -> None:
+    wanted = list(forbidden.values())
+    until(lambda: len(reached(servers[0], wanted)) == len(wanted), f"all of {forbidden} to be reached", timeout=30)
+
+
+def test_with_them_it_reaches_none_of_it_and_the_public_web(
+    servers: tuple[Server, Server], forbidden: dict[str, Target], public_host: Host
+) -> None:
+    public = (public_host.address, OPEN_PORT)
+    wanted = [*forbidden.values(), public]
+    until(lambda: len(reached(servers[0], wanted)) <= 1, "the policies to be in force again", timeout=30)
+    assert reached(servers[0], wanted) == [public]
+
+
+def test_a_build_reaches_no_more_than_the_registry_and_the_public_web(
+    binder: Binder, repositories: Repositories, forbidden: dict[str, Target], public_host: Host
+) -> None:
+    public = (public_host.address, OPEN_PORT)
+    # What a build reads and stores goes through these two, by a token of its own.
+    opened = {forbidden["the registry"], forbidden["the binder"]}
+    shut = [target for target in forbidden.values() if target not in opened]
+    dockerfile = (
+        "FROM localhost/binderops/notebook\n"
+        "COPY --chown=1000:1000 . /home/jovyan/\n"
+        "RUN python3 /home/jovyan/probe.py > /home/jovyan/reached.txt\n"
+    )
+    probe = PROBE.format(targets=[*shut, public]) + "print(answer)\n"
+    server = binder.launch(git_spec(repositories.add("probe", {"Dockerfile": dockerfile, "probe.py": probe})))
+    told = server.run("open('reached.txt').read()")
+    assert ast.literal_eval(ast.literal_eval(told)) == [public]
+
+
+def test_a_server_holds_no_account_of_the_cluster(servers: tuple[Server, Server]) -> None:
+    found = servers[0].run("import os\nos.path.exists('/var/run/secrets/kubernetes.io'), os.getuid(), os.geteuid()")
+    assert found == "(False, 1000, 1000)"
+
+
+def test_a_users_token_does_not_open_anothers_server(servers: tuple[Server, Server]) -> None:
+    stranger = Server(servers[1].url, servers[0].token)
+    with pytest.raises(Exception, match="403"):
+        stranger.get("api/contents")
+    assert "content" in servers[1].get("api/contents")
+
+
+def reached(server: Server, targets: list[Target]) -> list[Target]:
+    """Which of them a kernel of this server connects to."""
+    found: list[Target] = ast.literal_eval(server.run(PROBE.format(targets=targets) + "answer"))
+    return found
+
+
+def _pod_address(server: Server, kubectl: Kubectl) -> str:
+    pods: Any = json.loads(kubectl("get", "pods", "-l", "component=singleuser-server", "-o", "json"))["items"]
+    mine = [pod for pod in pods if pod["metadata"]["annotations"]["hub.jupyter.org/username"] == server.user]
+    assert len(mine) == 1, [pod["metadata"]["name"] for pod in pods]
+    address: str = mine[0]["status"]["podIP"]
+    return address
