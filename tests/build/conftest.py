@@ -172,6 +172,14 @@ class Pods:
         lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("{")]
         return Built(ran.returncode, [json.loads(line) for line in lines])
 
+    def seed(self, image: str) -> subprocess.CompletedProcess[str]:
+        """Send the base to a registry, as the binder's pod for that does."""
+        return self.podman(
+            "run", "--rm", "--pull=never", "--network=host", "--uidmap", _USER_IDS, "--gidmap", _USER_IDS,
+            "--cap-drop=ALL", f"--volume={self.state}/images/build-base/storage:/base/storage:ro",
+            self.lock.images["build"].reference, "python", "-m", "binderops.build.seeding", image,
+        )  # fmt: skip
+
     def run(self, image: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Pull an image that was built, and run a command in it."""
         return self.podman("run", "--rm", "--network=host", "--tls-verify=false", image, *command)

@@ -73,6 +73,21 @@ def test_layers_of_the_base_are_neither_compressed_nor_sent_again(pods: Any, git
     assert "Pushing (" not in mounted.text
 
 
+def test_a_first_build_sends_no_byte_of_a_base_that_was_seeded(pods: Any, git_server: Any, registry: str) -> None:
+    base = f"{registry}/binderops/notebook"
+    seeded = pods.seed(f"{base}:1")
+    assert seeded.returncode == 0, seeded.stdout + seeded.stderr
+    assert "sent" not in pods.seed(f"{base}:1").stdout
+    layers = manifest_of(registry, "binderops/notebook")["layers"]
+
+    url, commit = git_server.add("first", {"a": "one"})
+    built = pods.build(url, commit, f"{registry}/r2d-first:1", environment={"BASE_REPOSITORY": base})
+    assert built.code == 0, built.text
+    assert manifest_of(registry, "r2d-first")["layers"][: len(layers)] == layers
+    assert built.text.count("Mounted from the base") == len([each for each in layers if each["size"] >= 1_000_000])
+    assert "Pushing (" not in built.text
+
+
 def size_of(layout: Path, digest: str) -> int:
     return (layout / "blobs/sha256" / digest.removeprefix("sha256:")).stat().st_size
 

@@ -13,6 +13,7 @@ import structlog
 
 from binderops.binder.builds.manager import Builds
 from binderops.binder.builds.pods import Pods
+from binderops.binder.builds.seeding import BaseSeeding
 from binderops.binder.health import Health
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.launcher import Launcher
@@ -77,7 +78,9 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     assert local is not None
     for finding in (*settings.findings, *missing):
         log.warning("setting", finding=finding)
-    tasks = [asyncio.create_task(pods.run(), name="pods"), asyncio.create_task(builds.clean_up(), name="cleaner")]
+    seeding = BaseSeeding(settings, pods, registry, credentials, metrics)
+    works = {"pods": pods.run(), "cleaner": builds.clean_up(), "base": seeding.run()}
+    tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
     try:
         if not await pods.synced(_SYNC_SECONDS):
             log.error("the Kubernetes API did not list pods in time", seconds=_SYNC_SECONDS)

@@ -51,6 +51,14 @@ class Metrics:
         self.inprogress_launches = Gauge(
             "binderhub_inprogress_launches", "Launches currently in progress", registry=self.registry
         )
+        self.base_present = Gauge(
+            "binderops_base_present",
+            "Whether the registry holds the notebook base, so that builds mount its layers instead of sending them",
+            registry=self.registry,
+        )
+        self.base_seedings = Counter(
+            "binderops_base_seedings", "Attempts to send the notebook base", ["status"], registry=self.registry
+        )
         self.github_remaining = Gauge(
             "binderhub_github_rate_limit_remaining", "GitHub rate limit remaining", registry=self.registry
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ CONTAINER = "builder"
 COMPONENT = "binderhub-build"
 SELECTOR = f"component={COMPONENT}"
 REGISTRY_USER = "build"
+_LOGIN = "CONTAINER_ENGINE_REGISTRY_CREDENTIALS"
 _MACHINE = "/etc/binderhub/machine"
 _AUTHORITIES = f"{_MACHINE}/ca.crt"
 _DEDICATED = ("hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated")
@@ -31,20 +33,50 @@ class BuildRequest:
 
 def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dict[str, Any]:
     """The manifest; `credential` is this build's own password for the registry."""
-    machine = settings.common.machine
     environment = {
-        **_machine_environment(machine),
+        **_machine_environment(settings.common.machine),
         **settings.build_pod.extra_envs,
         **_own_environment(settings, request, credential),
     }
+    container = {
+        "command": ["python", "-m", "binderops.build"],
+        "args": arguments(settings, request),
+        "resources": _resources(settings),
+        # SYS_ADMIN counts only inside the pod's own user namespace: buildah mounts with it.
+        "securityContext": {
+            "privileged": False,
+            "capabilities": {"add": ["SYS_ADMIN"]},
+            "seccompProfile": {"type": "Unconfined"},
+            # Where AppArmor is in force, its default profile forbids mounts, also in a user namespace.
+            "appArmorProfile": {"type": "Unconfined"},
+        },
+    }
+    return _pod(settings, request.name, request.repo_url, container, environment)
+
+
+def seeding_pod(settings: Settings, image: str, credential: str) -> dict[str, Any]:
+    """The pod that sends the notebook base to the registry as `image`: a build's, without the right to mount."""
+    name = f"seed-base-{image.rpartition(':')[2]}"
+    container = {
+        "command": ["python", "-m", "binderops.build.seeding"],
+        "args": [image],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return _pod(settings, name, image, container, {_LOGIN: _login(settings, credential)})
+
+
+def _pod(
+    settings: Settings, name: str, repo: str, container: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    machine = settings.common.machine
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": request.name,
+            "name": name,
             "namespace": settings.place.build_namespace,
-            "labels": {"name": request.name, "component": COMPONENT, "release": settings.place.release},
-            "annotations": {"binder-repo": request.repo_url},
+            "labels": {"name": name, "component": COMPONENT, "release": settings.place.release},
+            "annotations": {"binder-repo": repo},
         },
         "spec": {
             "hostUsers": False,
@@ -58,19 +90,9 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dic
                     "name": CONTAINER,
                     "image": settings.build_image,
                     "imagePullPolicy": "IfNotPresent",
-                    "command": ["python", "-m", "binderops.build"],
-                    "args": arguments(settings, request),
                     "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
-                    "resources": _resources(settings),
-                    # SYS_ADMIN counts only inside the pod's own user namespace: buildah mounts with it.
-                    "securityContext": {
-                        "privileged": False,
-                        "capabilities": {"add": ["SYS_ADMIN"]},
-                        "seccompProfile": {"type": "Unconfined"},
-                        # Where AppArmor is in force, its default profile forbids mounts, also in a user namespace.
-                        "appArmorProfile": {"type": "Unconfined"},
-                    },
                     "volumeMounts": _mounts(machine),
+                    **container,
                 }
             ],
             "volumes": _volumes(machine),
@@ -101,16 +123,19 @@ def arguments(settings: Settings, request: BuildRequest) -> list[str]:
 
 
 def _own_environment(settings: Settings, request: BuildRequest, credential: str) -> dict[str, str]:
-    login = {"username": REGISTRY_USER, "password": credential, "registry": settings.registry_host}
     base = settings.common.images.notebook.reference
     own = {
-        "CONTAINER_ENGINE_REGISTRY_CREDENTIALS": json.dumps(login),
+        _LOGIN: _login(settings, credential),
         "GIT_CREDENTIAL_ENV": request.git_credentials,
         "BASE_IMAGE": base,
         "BASE_REPOSITORY": f"{settings.registry_host}/{settings.base_repository}" if base else "",
         "REPO_ARTIFACT": request.artifact,
     }
     return {name: value for name, value in own.items() if value}
+
+
+def _login(settings: Settings, credential: str) -> str:
+    return json.dumps({"username": REGISTRY_USER, "password": credential, "registry": settings.registry_host})
 
 
 def _machine_environment(machine: Machine) -> dict[str, str]:
