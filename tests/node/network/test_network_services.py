@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from binderops.node.network.base import ensure_base, teardown
 from binderops.node.network.ruleset import Ruleset, build_ruleset, difference
 from binderops.node.network.services import Backend, ServicePort, read_service_ports
 
@@ -240,3 +242,41 @@ def test_which_endpoints_are_used(conditions: dict[str, bool], used: bool) -> No
 )
 def test_what_has_nothing_to_translate(spec: dict[str, Any]) -> None:
     assert read_service_ports([{"metadata": {"name": "x", "namespace": "a"}, "spec": spec}], []) == []
+
+
+async def test_pods_of_two_nodes_do_not_reach_each_other(node: Any, config: Any, tmp_path: Path) -> None:
+    other = type(node)(_beside(config, tmp_path))
+    await ensure_base(other.config)
+    other.network.follow(other.view, {})
+    try:
+        web = await other.pod("web", listen=(8000,))
+        local = await other.pod("local")
+        client = await node.pod("client")
+        address = other.service("web", [web])
+        await other.sync()
+        await node.sync()
+        assert await other.get(local, web.address, 8000) == [f"web {local.address} 8000"]
+        assert await other.get(local, address, 80) == [f"web {local.address} 8000"]
+        for unreachable, port in ((web.address, 8000), (address, 80), (other.config.bridge_address, 22)):
+            answer = await node.get(client, unreachable, port)
+            assert answer[0].startswith("error") and "REFUSED" not in answer[0], (unreachable, answer)
+    finally:
+        for pod in other.pods:
+            if pod.server is not None:
+                pod.server.communicate("", timeout=10)
+        await teardown(other.config)
+
+
+def _beside(config: Any, tmp_path: Path) -> Any:
+    first = ip_network(config.pod_range)
+    base = ip_network((int(first.network_address) ^ (1 << 15), 20))
+    services = ip_network((int(base.network_address) + (1 << 12), 24))
+    return config.model_copy(
+        update={
+            "name": config.name[::-1].replace("n", "m"),
+            "state": tmp_path / "other",
+            "run": tmp_path / "other-run",
+            "pod_range": str(base),
+            "service_range": str(services),
+        }
+    )

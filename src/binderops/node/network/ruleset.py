@@ -25,6 +25,7 @@ table ip {table} {{
   chain genuine {{
     type filter hook prerouting priority raw; policy accept;
     iifname "{veth}*" fib saddr . iif oif missing drop comment "not the pod's own address"
+    iifname != "{veth}*" iifname != "lo" ip daddr {{ {pods}, {services} }} drop comment "another node's pods"
   }}
   chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; jump translate; }}
   chain output {{ type nat hook output priority -100; policy accept; jump translate; }}
