@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from binderops.cli.app import app, register_commands
 from binderops.secrets import sops
 from binderops.secrets.identities import new_identity
 from binderops.secrets.values import ClearText
@@ -110,3 +115,48 @@ def as_person(repository: SealedRepository, monkeypatch: pytest.MonkeyPatch):  #
         monkeypatch.setenv("SOPS_AGE_KEY", keys)
 
     return become
+
+
+SOURCE = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def source() -> Path:
+    """This project's own repository."""
+    return SOURCE
+
+
+@pytest.fixture
+def deployment(repository: SealedRepository) -> SealedRepository:
+    """The repository with this project's charts, values and environments; no sealed file yet."""
+    for name in ("mybinder", "charts", "config"):
+        shutil.copytree(SOURCE / name, repository.root / name)
+    shutil.copy(SOURCE / "binderops.yaml", repository.root)
+    (repository.root / ".gitignore").write_text("mybinder/charts/\n")
+    repository.commit("begin")
+    return repository
+
+
+@pytest.fixture
+def program() -> list[str]:
+    """`binderops secrets`, as a program."""
+    return [sys.executable, "-c", "from binderops.cli import main; main()", "secrets"]
+
+
+@pytest.fixture
+def run(deployment: SealedRepository, program: list[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """`run("set", "staging", KEY, give="…")`: one command in the deployment's folder."""
+
+    def call(*arguments: str, give: str = "") -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(deployment.root)
+        done = CliRunner().invoke(app, ["secrets", *arguments], input=give)
+        told = "".join(traceback.format_exception(done.exception)) if not_an_exit(done.exception) else ""
+        return subprocess.CompletedProcess([*program, *arguments], done.exit_code, done.stdout, done.stderr + told)
+
+    register_commands()
+    return call
+
+
+def not_an_exit(error: BaseException | None) -> bool:
+    """Whether a command ended with an error that nobody answered."""
+    return error is not None and not isinstance(error, SystemExit)

@@ -37,7 +37,7 @@ def import_git_crypt(
         raise UsageError(
             "git-crypt protects nothing there", where=str(tree), why="no filter=git-crypt in .gitattributes"
         )
-    opened = [(name, _open(tree, name, key)) for name in wanted]
+    opened = [(name, _clear(tree, name, key)) for name in wanted]
     for name, _ in opened:
         if not rules.covers(_target(root, name)):
             if not keys:
@@ -65,7 +65,7 @@ def _key_of(rules: Rules, word: str) -> str:
     return found.key if found else word
 
 
-def _open(tree: Path, name: str, key: GitCryptKey | None) -> ClearText:
+def _clear(tree: Path, name: str, key: GitCryptKey | None) -> ClearText:
     path = tree / name
     if not path.is_file() or not path.resolve().is_relative_to(tree.resolve()):
         raise UsageError(f"there is no {name}", where=str(tree))

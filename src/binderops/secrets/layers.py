@@ -66,6 +66,20 @@ def open_text(path: Path, *, name: str | None = None, output: Format | None = No
     return _decrypt(sealed, path, output=output)
 
 
+def not_a_reader(sealed: SealedFile, path: Path, *, reason: str | None = None) -> NotAReaderError:
+    """The error that names the readers of a file and the keys at hand."""
+    rules = find_rules(path)
+    named = ", ".join(rules.named(recipient) for recipient in sealed.recipients) or ", ".join(sealed.other_readers)
+    environment = demonstration.environment_for(sealed, path)
+    own = ", ".join(rules.named(recipient) for recipient in recipients_at_hand(environment))
+    return NotAReaderError(
+        f"none of your keys opens {sealed.name}",
+        where=sealed.name,
+        why=f"this file is for {named}; your keys are {own or 'none'}" + (f" ({reason})" if reason else ""),
+        hint="ask one of them: binderops secrets readers ENV --add KEY --name YOU (docs/operate/secrets.md)",
+    )
+
+
 def _values(sealed: SealedFile, path: Path) -> dict[str, Any]:
     if sealed.format is Format.binary:
         return wrap({"data": _decoded(_decrypt(sealed, path))})  # type: ignore[no-any-return]
@@ -80,15 +94,7 @@ def _decrypt(sealed: SealedFile, path: Path, *, output: Format | None = None) ->
         return sops.decrypt(sealed.content, name=sealed.name, output=output, environment=environment)
     except NotAReaderError as error:
         reason = error.why
-    rules = find_rules(path)
-    named = ", ".join(rules.named(recipient) for recipient in sealed.recipients) or ", ".join(sealed.other_readers)
-    own = ", ".join(rules.named(recipient) for recipient in recipients_at_hand(environment))
-    raise NotAReaderError(
-        f"none of your keys opens {sealed.name}",
-        where=sealed.name,
-        why=f"this file is for {named}; your keys are {own or 'none'}" + (f" ({reason})" if reason else ""),
-        hint="ask one of them: binderops secrets readers ENV --add KEY --name YOU (docs/operate/secrets.md)",
-    )
+    raise not_a_reader(sealed, path, reason=reason)
 
 
 def _decoded(clear: ClearText) -> Any:

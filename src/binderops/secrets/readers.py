@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from binderops.errors import UsageError
+from binderops.errors import NotAReaderError, UsageError
 from binderops.secrets import demonstration, sops
 from binderops.secrets.identities import is_recipient
+from binderops.secrets.layers import not_a_reader
 from binderops.secrets.places import environment_file, environments_with_secrets, name_of, owned_files
 from binderops.secrets.rules import RULES_FILE, Reader, find_rules, load_rules
 from binderops.secrets.sealed import read_sealed
@@ -81,14 +82,18 @@ def _apply(root: Path, environment: str, rules: str, *, renew: bool) -> tuple[st
             copy = scratch / name  # updatekeys reads the rules by the file's path
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-            known = demonstration.environment_for(read_sealed(path, name=name), path)
-            sops.update_keys(copy, name=name, config=scratch / RULES_FILE, environment=known)
-            if renew:
-                sops.rotate(copy, name=name, environment=known)
+            before = read_sealed(path, name=name)
+            known = demonstration.environment_for(before, path)
+            try:
+                sops.update_keys(copy, name=name, config=scratch / RULES_FILE, environment=known)
+                if renew:
+                    sops.rotate(copy, name=name, environment=known)
+            except NotAReaderError as error:
+                raise not_a_reader(before, path, reason=error.why) from None
             resealed.append((path, copy))
         for path, copy in resealed:
-            with sealed_copy(path, name=name_of(root, path)) as (working, before):
-                if copy.read_bytes() != before.content:
+            with sealed_copy(path, name=name_of(root, path)) as (working, present):
+                if copy.read_bytes() != present.content:
                     working.write_bytes(copy.read_bytes())
                     changed.append(name_of(root, path))
     write_whole(root / RULES_FILE, rules.encode())

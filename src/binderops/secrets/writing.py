@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from binderops.errors import SecretsError, UsageError
+from binderops.errors import NotAReaderError, SecretsError, UsageError
 from binderops.secrets import demonstration, sops
+from binderops.secrets.layers import not_a_reader
 from binderops.secrets.places import name_of
 from binderops.secrets.rules import find_rules
 from binderops.secrets.sealed import SealedFile, parse_sealed, read_sealed
@@ -85,7 +86,10 @@ def sealed_copy(path: Path, *, name: str) -> Iterator[tuple[Path, SealedFile]]:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(before.content)
-            yield copy, before
+            try:
+                yield copy, before
+            except NotAReaderError as error:
+                raise not_a_reader(before, path, reason=error.why) from None
             content = copy.read_bytes()
             if content != before.content:
                 parse_sealed(content, name=name)
