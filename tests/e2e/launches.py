@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -48,7 +48,7 @@ class Binder:
 
     url: str
 
-    def stream(self, spec: str, **headers: str) -> Iterator[Event]:
+    def stream(self, spec: str, **headers: str) -> Generator[Event, None, None]:
         """The events of one launch until `ready` or `failed`; leaving the loop closes the connection."""
         public = urlsplit(urljoin(self.url, f"build/{spec}"))
         headers = {"Host": public.netloc, "Accept": "text/event-stream", **headers}
