@@ -1,0 +1,128 @@
+"""Pebble with its DNS server, on ports of its own: a real ACME server that is awkward on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from binderops.lego.authority import issue, make_authority
+from binderops.lego.pairs import KeyKind, chain_pem, key_pem
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / ".tools" / "go" / "bin"
+START_SECONDS = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Pebble:
+    """One Pebble. Every host resolves to 127.0.0.1, and challenges are looked for at `http_port`."""
+
+    def __init__(self, folder: Path, *, http_port: int, validity: int = 7776000, external: Mapping[str, str] | None = None):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.management, self.dns, self.dns_management = (free_port() for _ in range(4))
+        authority = make_authority()
+        pair = issue(authority, ["localhost", "127.0.0.1"], KeyKind())
+        (folder / "ca.pem").write_text(chain_pem(authority.chain))
+        (folder / "cert.pem").write_text(chain_pem(pair.chain))
+        (folder / "key.pem").write_text(key_pem(pair.key))
+        settings: dict[str, Any] = {
+            "listenAddress": f"127.0.0.1:{self.port}",
+            "managementListenAddress": f"127.0.0.1:{self.management}",
+            "certificate": str(folder / "cert.pem"),
+            "privateKey": str(folder / "key.pem"),
+            "httpPort": http_port,
+            "tlsPort": free_port(),
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": external is not None,
+            "externalAccountMACKeys": dict(external or {}),
+            "domainBlocklist": ["blocked.example"],
+            "retryAfter": {"authz": 1, "order": 1},
+            "keyAlgorithm": "ecdsa",
+            "profiles": {"default": {"description": "default", "validityPeriod": validity}},
+        }
+        (folder / "config.json").write_text(json.dumps({"pebble": settings}))
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def directory(self) -> str:
+        return f"https://localhost:{self.port}/dir"
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.pem"
+
+    def start(self, **settings: str) -> None:
+        """`settings` are PEBBLE_*: WFE_NONCEREJECT, AUTHZREUSE, VA_NOSLEEP, VA_SLEEPTIME, CHAIN_LENGTH."""
+        environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | {f"PEBBLE_{k}": v for k, v in settings.items()}
+        dns = [PROGRAMS / "pebble-challtestsrv", "-dnsserver", f"127.0.0.1:{self.dns}", "-defaultIPv6", ""]
+        dns += ["-management", f"127.0.0.1:{self.dns_management}", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""]
+        pebble = [PROGRAMS / "pebble", "-config", self.folder / "config.json", "-dnsserver", f"127.0.0.1:{self.dns}"]
+        for command in (dns, [*pebble, "-strict"]):
+            with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
+                self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.ask("GET", self.directory)
+                return
+            except OSError as error:
+                if time.monotonic() > deadline or any(process.poll() is not None for process in self.processes):
+                    raise RuntimeError(f"Pebble did not start: {error}\n{self.log()[-3000:]}") from error
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait(timeout=10)
+        self.processes.clear()
+
+    def log(self) -> str:
+        return "".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("*.log")))
+
+    def ask(self, method: str, url: str, body: Any = None) -> bytes:
+        """A request to Pebble or to its management port."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data=data, method=method)
+        with urllib.request.urlopen(request, timeout=10, context=ssl.create_default_context(cafile=str(self.ca))) as answer:
+            return bytes(answer.read())
+
+    def root(self) -> x509.Certificate:
+        """The root that certificates of this Pebble lead to."""
+        return x509.load_pem_x509_certificate(self.ask("GET", f"https://localhost:{self.management}/roots/0"))
+
+    def set_window(self, certificate: x509.Certificate, start: datetime, end: datetime) -> None:
+        """Suggest a window for a certificate."""
+        pem = chain_pem([certificate])
+        window = {"suggestedWindow": {"start": _rfc3339(start), "end": _rfc3339(end)}}
+        body = {"certificate": pem, "ariResponse": json.dumps(window)}
+        self.ask("POST", f"https://localhost:{self.management}/set-renewal-info/", body)
+
+    def status_of(self, serial: int) -> str:
+        """`Valid` or `Revoked`, as Pebble's management tells it."""
+        answer = self.ask("GET", f"https://localhost:{self.management}/cert-status-by-serial/{serial:x}")
+        return str(json.loads(answer)["Status"])
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def in_days(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
