@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import random
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,8 @@ import httpx
 import httpx2
 import pytest
 from tests.ingress.authority import Authority
+from tests.ingress.echoing import echo_server
+from tests.ingress.ports import free_port
 
 from binderops.ingress.backends import BackendTable
 from binderops.ingress.configuration import Settings, render
@@ -26,14 +23,6 @@ from binderops.ingress.tls import Certificates
 from binderops.kube.objects import key_of
 
 Object = dict[str, Any]
-
-
-def free_port() -> int:
-    """A port below the kernel's own range: what binds to port 0 before nginx starts does not take it."""
-    while True:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("0.0.0.0", random.randrange(12_000, 32_000)))
-            return int(probe.getsockname()[1])
 
 
 def ingress(name: str, *rules: Object, created: str = "2026-01-01T00:00:00Z", **more: Any) -> Object:
@@ -61,58 +50,6 @@ def service(name: str, *endpoints: int) -> tuple[Object, Object]:
         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}] if endpoints else [],
     }
     return {"metadata": {"name": name, "namespace": "test"}, "spec": spec}, slices
-
-
-class Echo:
-    """Answers every request with JSON about it; keeps an event stream or an upgraded connection open where asked."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.port = name, 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().split("\r\n")
-                method, target, _ = lines[0].split(" ", 2)
-                headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines[1:] if line)}
-                if headers.get("upgrade"):
-                    await self._upgraded(reader, writer)
-                    return
-                if target.startswith("/stream"):
-                    await self._stream(writer)
-                    return
-                await reader.readexactly(int(headers.get("content-length", "0")))
-                body = json.dumps({"name": self.name, "method": method, "target": target, "headers": headers}).encode()
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    async def _upgraded(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-        while data := await reader.read(1024):
-            writer.write(data)
-            await writer.drain()
-
-    async def _stream(self, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-        for number in range(1000):
-            writer.write(b"data: %d\n\n" % number)
-            await writer.drain()
-            await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def echo_server(name: str) -> AsyncIterator[Echo]:
-    echo = Echo(name)
-    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-    echo.port = server.sockets[0].getsockname()[1]
-    try:
-        yield echo
-    finally:
-        server.close()
 
 
 class Front:
@@ -164,11 +101,7 @@ class Front:
         )
 
     async def apply(self, text: str) -> None:
-        before = await self._workers()
-        changed = await self.proxy.apply(text)
-        async with asyncio.timeout(20):
-            while not await self._healthy() or (changed and before & await self._workers()):
-                await asyncio.sleep(0.02)
+        await self.proxy.apply(text)
 
     async def get(self, host: str, target: str = "/", **more: Any) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -181,23 +114,6 @@ class Front:
         """The backend's name, or the status where it is no 200."""
         answer = await self.get(host, target)
         return str(answer.json()["name"]) if answer.status_code == 200 else answer.status_code
-
-    async def _healthy(self) -> bool:
-        try:
-            async with httpx.AsyncClient(trust_env=False) as client:
-                answer = await client.get(f"http://127.0.0.1:{self.settings.health_port}/healthz")
-                return answer.status_code == 200
-        except httpx.TransportError:
-            return False
-
-    async def _workers(self) -> set[str]:
-        """Worker processes that take new connections: an old one says in its title that it is shutting down."""
-        process = self.proxy._process
-        if process is None:
-            return set()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        titles = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children if Path(f"/proc/{pid}").exists()}
-        return {pid for pid, title in titles.items() if "shutting down" not in title}
 
 
 @pytest.fixture(scope="session")

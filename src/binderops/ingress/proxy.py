@@ -1,7 +1,8 @@
 """nginx itself: a configuration is tested before it is swapped in, and the last good one stays otherwise.
 
 A reload is a signal, which nginx answers in its log alone; so each configuration names itself (`/generation` of the
-health port), and a reload counts when nginx answers with the new name.
+health port), and a reload counts when nginx answers with the new name and no old worker takes connections any more:
+for 100 ms both do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -94,6 +96,7 @@ class Proxy:
             await self._process.wait()
 
     async def _take_over(self, generation: str) -> None:
+        before = self._accepting()
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 self._program,
@@ -110,7 +113,7 @@ class Proxy:
                 asyncio.timeout(_RELOAD_DEADLINE),
                 httpx2.AsyncClient(trust_env=False, verify=False, timeout=2, limits=limits) as client,
             ):
-                while not await self._answers(client, generation):
+                while before & self._accepting() or not await self._answers(client, generation):
                     await asyncio.sleep(_ASK_EVERY)
         except TimeoutError:
             raise ProxyConfigurationError(
@@ -118,6 +121,18 @@ class Proxy:
                 where=str(self.file),
                 why="its own messages stand above",
             ) from None
+
+    def _accepting(self) -> set[str]:
+        """The workers that take new connections: an old one says in its title that it is shutting down."""
+        if not self.running or self._process is None:
+            return set()
+        found = set()
+        with suppress(OSError):  # a process may end while it is looked at
+            for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+                with suppress(OSError):
+                    if "shutting down" not in Path(f"/proc/{pid}/cmdline").read_text():
+                        found.add(pid)
+        return found
 
     async def _answers(self, client: httpx2.AsyncClient, generation: str) -> bool:
         if not self.running:
