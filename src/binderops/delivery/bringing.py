@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from binderops.delivery.attempts import Attempt, recorded
 from binderops.delivery.deploying import deploy, is_live
@@ -13,8 +15,10 @@ from binderops.delivery.promoting import require_proof
 from binderops.delivery.proving import prove
 from binderops.delivery.records import Action
 from binderops.delivery.results import DeployedResult, DeployResult, ProofResult
+from binderops.delivery.secrets_check import refuse_shared
 from binderops.delivery.workspace import Workspace
 from binderops.errors import TargetError, UsageError
+from binderops.secrets.formats import is_secret_path
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ async def deploy_proven(workspace: Workspace, *, gate: Gate, progress: Progress)
 
 async def bring(workspace: Workspace, *, action: Action, gate: Gate, progress: Progress) -> DeployedResult:
     """Gate, release, proof, record; raises what breaks it off, after it was recorded."""
+    if any(is_secret_path(pattern) for pattern in workspace.environment.layers):
+        with running(progress, "secrets") as step:
+            now = datetime.now(UTC)
+            await asyncio.to_thread(refuse_shared, workspace.root, workspace.project, workspace.name, now=now)
+            step.summary = "no credential is shared, or stands in clear"
     deployment = workspace.deployment()
     access = workspace.target.access()
     if gate.promoters:

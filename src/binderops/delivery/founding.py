@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from binderops.delivery.results import NewEnvironmentResult
+from binderops.delivery.secrets_place import SecretsPlace
+from binderops.delivery.secrets_values import generate_missing
 from binderops.errors import BinderOpsError, UsageError
 from binderops.secrets.formats import is_secret_path
 from binderops.state.deployment import load_deployment
@@ -59,8 +62,23 @@ class Founding:
             for path in files:
                 path.unlink()
             raise
-        written = (PROJECT_FILE, *(shown(self.root, path) for path in files))
-        return NewEnvironmentResult(environment=self.name, written=written, left=tuple(self._left(model)))
+        written = [PROJECT_FILE, *(shown(self.root, path) for path in files)]
+        left = [*self._sealed(model, written), *self._left(model)]
+        return NewEnvironmentResult(environment=self.name, written=tuple(written), left=tuple(left))
+
+    def _sealed(self, model: Environment, written: list[str]) -> Iterator[str]:
+        """Fresh values for every secret that the enabled components need; what keeps it from being sealed is left."""
+        own = [pattern for pattern in model.layers if is_secret_path(pattern) and self._renamed(pattern) != pattern]
+        if not own:
+            return
+        place = SecretsPlace(self.root, load_project(self.root), self.name)
+        try:
+            generate_missing(place, now=datetime.now(UTC))
+        except BinderOpsError as error:
+            yield f"{place.name} is not sealed yet: {error.what}" + (f" ({error.hint})" if error.hint else "")
+            yield f"binderops secrets generate {self.name}"
+        else:
+            written.append(place.name)
 
     def _refuse(self) -> None:
         self.project.environment(self.like)
@@ -141,10 +159,7 @@ class Founding:
     def _left(self, model: Environment) -> Iterator[str]:
         for pattern in model.layers:
             renamed = self._renamed(pattern)
-            if is_secret_path(pattern) and renamed != pattern:
-                yield f".sops.yaml: a rule for {renamed} that names its readers"
-                yield f"binderops secrets generate {self.name}"
-            elif renamed == pattern and not is_secret_path(pattern):
+            if renamed == pattern and not is_secret_path(pattern):
                 yield f"{pattern} is a layer of {self.like} and of {self.name} alike: is that meant?"
         if model.target.cluster is not None:
             yield f"{PROJECT_FILE}: environments.{self.name}.target.cluster points at {self.like}'s cluster still"
