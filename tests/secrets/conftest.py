@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from binderops.cli.app import app, register_commands
 from binderops.secrets import sops
 from binderops.secrets.identities import new_identity
+from binderops.secrets.sharing import SCRYPT
 from binderops.secrets.values import ClearText
 
 
@@ -117,6 +118,18 @@ def as_person(repository: SealedRepository, monkeypatch: pytest.MonkeyPatch):  #
     return become
 
 
+@pytest.fixture(autouse=True)
+def cheap_digests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses cost nearly nothing here, but where their cost is what is tested (fixture `full_cost`)."""
+    if "full_cost" not in request.fixturenames:
+        monkeypatch.setitem(SCRYPT, "n", 2**8)
+
+
+@pytest.fixture
+def full_cost() -> None:
+    """Digests at their real cost."""
+
+
 SOURCE = Path(__file__).parents[2]
 
 
@@ -155,6 +168,32 @@ def run(deployment: SealedRepository, program: list[str], monkeypatch: pytest.Mo
 
     register_commands()
     return call
+
+
+_MADE: dict[str, tuple[Path, dict[str, Person]]] = {}
+
+
+@pytest.fixture
+def both(deployment: SealedRepository, as_person, run, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """Staging and prod, each generated whole by a reader of its own; made once, then copied."""
+    if "both" not in _MADE:
+        for name, environment in (("ana", "staging"), ("ben", "prod")):
+            as_person(name)
+            assert run("generate", environment).returncode == 0
+        deployment.commit()
+        kept = tmp_path_factory.mktemp("both") / "kept"
+        shutil.copytree(deployment.root, kept, symlinks=True)
+        _MADE["both"] = (kept, dict(deployment.people))
+        return deployment
+    kept, people = _MADE["both"]
+    shutil.rmtree(deployment.root)
+    shutil.copytree(kept, deployment.root, symlinks=True)
+    deployment.people = {}
+    for name, person in people.items():
+        file = deployment.root.parent / "keys" / person.file.name
+        shutil.copy(person.file, file)
+        deployment.people[name] = Person(name, person.key, file)
+    return deployment
 
 
 def not_an_exit(error: BaseException | None) -> bool:

@@ -113,7 +113,9 @@ def test_after_sops_by_hand_everything_works_and_the_other_way_round(deployment:
     deployment.sops("updatekeys", "-y", "secret/config/staging.yaml")
     assert json.loads(run("readers", "staging", "--output", "json").stdout)["readers"][1]["name"] == "cleo"
     assert run("rotate", "staging", "binderhub.localToken").returncode == 0
-    shown = deployment.sops("decrypt", "--extract", '["binderhub"]["registry"]["username"]', "secret/config/staging.yaml")
+    shown = deployment.sops(
+        "decrypt", "--extract", '["binderhub"]["registry"]["username"]', "secret/config/staging.yaml"
+    )
     assert shown == "a"
     assert run("check").returncode == 0
 

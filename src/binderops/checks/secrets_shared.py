@@ -69,7 +69,7 @@ def _opened(files: SecretFiles) -> Iterator[Finding]:
     for same in found.values():
         for (file, one), (other_file, other) in combinations(same, 2):
             if file.owner != other_file.owner:
-                yield _finding(one.path, one.where, other_file.owner, other.where, file.owner)
+                yield _finding(one.path, one.where, other_file.owner, f"{other.where} ({other.path})", file.owner)
 
 
 def _stale(files: SecretFiles, entries: dict[str, tuple[Digested, ...]]) -> Iterator[Finding]:
