@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import random
@@ -27,6 +28,7 @@ from binderops.target.protocol import Access
 
 LOCAL_OBJECT = "binder-local"  # the chart's Secret; its key `token` may upload and launch folders
 _UPLOAD_DEADLINE = 120.0
+_PAGES_DEADLINE = 60.0  # seconds until home page and /health must answer
 
 
 async def prove(
@@ -77,21 +79,29 @@ async def end_server(launched: Launched) -> None:
 
 
 async def check_pages(served: Served) -> None:
-    """The home page and /health through the public name."""
+    """The home page and /health through the public name, with patience.
+
+    Right after a node's start the objects may still say what was true before it: pods are on their way, and the
+    registry, hub and binder that /health asks come one after the other.
+    """
+    deadline = time.monotonic() + _PAGES_DEADLINE
     async with public_client(timeout=20) as client:
         for path in ("", "health"):
-            url = urljoin(served.public.url, path)
-            try:
-                response = await client.get(url)
-            except httpx.HTTPError as error:
-                raise ProofError(
-                    f"{url} cannot be reached",
-                    where=url,
-                    why=f"{type(error).__name__}: {error}",
-                    hint="binderops status",
-                ) from None
-            if response.status_code != 200:
-                raise ProofError(f"{url} answered {response.status_code}", where=url, why=response.text[:500])
+            while (problem := await _page_problem(client, urljoin(served.public.url, path))) is not None:
+                if time.monotonic() > deadline:
+                    raise problem
+                await asyncio.sleep(0.2)
+
+
+async def _page_problem(client: httpx.AsyncClient, url: str) -> ProofError | None:
+    try:
+        response = await client.get(url)
+    except httpx.HTTPError as error:
+        why = f"{type(error).__name__}: {error}"
+        return ProofError(f"{url} cannot be reached", where=url, why=why, hint="binderops status")
+    if response.status_code == 200:
+        return None
+    return ProofError(f"{url} answered {response.status_code}", where=url, why=response.text[:500])
 
 
 async def launch_folder(served: Served, access: Access, *, folder: Path, on_event: LogLine) -> Launched:

@@ -60,6 +60,8 @@ def read_document(path: Path, *, name: str | None = None) -> Document:
         raise ValuesError(
             f"the file {shown} is missing", where=shown, hint="create it, or take its name out of binderops.yaml"
         ) from None
+    except OSError as error:
+        raise ValuesError(f"{shown} cannot be read", where=shown, why=error.strerror or str(error)) from None
     except UnicodeDecodeError as error:
         raise ValuesError(f"{shown} is not UTF-8 text", where=shown, why=str(error)) from None
     return parse_document(text, name=shown)
