@@ -6,8 +6,10 @@ go, and the count remembers from which number on the chain must be whole.
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
+import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from binderops.delivery.records import Head, Record, Stored, read_chain
-from binderops.errors import AlreadyExistsError, LedgerError, NotFoundError
+from binderops.errors import AlreadyExistsError, ConflictError, LedgerError, NotFoundError
 from binderops.kube.client import Client
 from binderops.kube.kinds import CONFIG_MAP
 from binderops.kube.objects import name_of
@@ -23,7 +25,9 @@ from binderops.kube.objects import name_of
 KEPT = 100
 LABEL = "binderops.dev/ledger"
 HEAD = "proofs"
-_ATTEMPTS = 5  # writers that may come between before this one gives up
+_ATTEMPTS = 20  # writers that may come between before this one gives up
+_PAUSE = 0.1  # seconds at most between two attempts; they are spread, so that writers do not meet again
+_READS = 3  # a chain that does not fit was perhaps read while somebody wrote: only one that stays so is broken
 
 
 def utc_now() -> str:
@@ -51,9 +55,18 @@ class Ledger:
 
     async def records(self) -> list[Record]:
         """Every record that is kept, oldest first; raises LedgerError where the chain does not fit."""
+        for _ in range(_READS - 1):
+            try:
+                return await self._read()
+            except LedgerError:
+                await asyncio.sleep(_PAUSE)
+        return await self._read()
+
+    async def _read(self) -> list[Record]:
+        head = _head(await self._head_object())
         found = (await self.client.list(CONFIG_MAP, self.namespace, labels=f"{LABEL}=record")).items
         stored = [Stored(name_of(obj), str((obj.get("data") or {}).get("record", ""))) for obj in found]
-        return read_chain(stored, _head(await self._head_object()), where=self._where)
+        return read_chain(stored, head, where=self._where)
 
     async def append(self, made: Callable[[int, str], Record]) -> Record:
         """Adds a record; `made` gets its number and the hash of the one before. Raises LedgerError, KubernetesError."""
@@ -63,8 +76,9 @@ class Ledger:
             record = made(last.number + 1 if last else 1, last.hash if last else "")
             try:
                 await self._create(record)
-            except AlreadyExistsError:
-                continue  # another command recorded its proof meanwhile
+            except AlreadyExistsError:  # another command recorded its proof meanwhile
+                await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311
+                continue
             await self._count(record, first=max(records[0].number if records else 1, record.number - self.kept + 1))
             for old in records:
                 if old.number <= record.number - self.kept:
@@ -92,8 +106,22 @@ class Ledger:
             await self.client.create(self._object(_name(record.number), "record", {"record": record.text}, frozen=True))
 
     async def _count(self, record: Record, *, first: int) -> None:
-        data = {"count": str(record.number), "newest": record.hash, "first": str(first)}
-        await self.client.apply(self._object(HEAD, "head", data), force=True)
+        """Counts the record, unless somebody counted a later one already."""
+        wanted = self._object(HEAD, "head", {"count": str(record.number), "newest": record.hash, "first": str(first)})
+        for _ in range(_ATTEMPTS):
+            found = await self._head_object()
+            head = _head(found)
+            if head is not None and head.count >= record.number:
+                return
+            try:
+                if found is None:
+                    await self.client.create(wanted)
+                else:
+                    version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                    await self.client.replace({**wanted, "metadata": {**wanted["metadata"], **version}})
+                return
+            except ConflictError:  # AlreadyExistsError is one
+                await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311
 
     async def _head_object(self) -> dict[str, Any] | None:
         try:

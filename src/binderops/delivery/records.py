@@ -103,7 +103,7 @@ def read_chain(stored: Sequence[Stored], head: Head | None, *, where: str) -> li
             raise _broken(where, f"{head.count} records were written, and none is left")
         return []
     expected = head.first if head else 1
-    previous = ""
+    previous, counted = "", ""
     for record, found in pairs:
         if record.number != expected:
             raise _broken(
@@ -112,21 +112,21 @@ def read_chain(stored: Sequence[Stored], head: Head | None, *, where: str) -> li
         if previous and record.previous != previous:
             raise _broken(where, f"{found.name} was changed, or the one before it: their hashes do not fit")
         previous, expected = hash_of(found.text), expected + 1
-    _fits_head(pairs[-1][0], previous, head, where)
+        counted = previous if head and record.number == head.count else counted
+    _fits_head(pairs[-1][0], counted, head, where)
     return [record for record, _ in pairs]
 
 
-def _fits_head(last: Record, last_hash: str, head: Head | None, where: str) -> None:
+def _fits_head(last: Record, counted: str, head: Head | None, where: str) -> None:
     if head is None:
         if last.number > 1:
             raise _broken(where, "the object that counts the records is missing")
         return
-    # The record is written first, then the count: whoever was killed in between left a count that is one behind.
-    behind = last.number == head.count + 1 and last.previous == head.newest
-    if last.number == head.count and last_hash != head.newest:
-        raise _broken(where, f"record {last.number} was changed: it is not the one that was counted")
-    if last.number != head.count and not behind:
+    if last.number < head.count or head.count < 1:
         raise _broken(where, f"{head.count} records were written, the newest that is left is {last.number}")
+    # A record is written first, then counted: whoever was killed in between left a count that is behind.
+    if counted != head.newest:
+        raise _broken(where, f"record {head.count} was changed: it is not the one that was counted")
 
 
 def _parsed(found: Stored, where: str) -> Record:
