@@ -77,7 +77,7 @@ class Deployed:
     def json(self, *arguments: str, timeout: float = 300) -> Any:
         """Runs a command that must succeed and returns its JSON."""
         done = self.run(*arguments, "--output", "json", timeout=timeout)
-        assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{_node_log()}"
         return json.loads(done.stdout)
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -97,8 +98,7 @@ class Counting:
         self._socket: ClientConnection = connect(
             f"ws://{public.netloc}{public.path}api/kernels/{kernel}/channels?session_id={session}",
             additional_headers={"Authorization": headers["Authorization"]},
-            host="127.0.0.1",
-            port=public.port,
+            sock=socket.create_connection(("127.0.0.1", public.port or 80), timeout=20),
             proxy=None,
         )
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "t", "version": "5.3"}
@@ -153,6 +153,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     if os.geteuid() != 0:
         pytest.fail("these tests need root: sudo make e2e")
     found = Pair(make_repository(tmp_path_factory.mktemp("pair")))
+    for environment in ("staging", "prod"):  # a run that was killed, or that kept them
+        if found.kubeconfig(environment).parent.exists():
+            assert found.run("purge", environment).returncode == 0
     try:
         early = found.run("up", "prod", timeout=1500)
         assert early.returncode == 1 and "delivery.promotion" in early.stderr, early.stderr
