@@ -84,9 +84,21 @@ def test_builders_that_share_an_engine(render: Any, builder: str) -> None:
         render(at("binderhub.imageBuilderType", builder))
 
 
-def test_kube_lego_is_refused_while_it_is_not_here(render: Any) -> None:
-    with pytest.raises(helm_python.HelmRenderError, match="chart kube-lego: enabled is refused"):
-        render(at("kube-lego.enabled", True))
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("config.LEGO_EMAIL", "", "config.LEGO_EMAIL is missing"),
+        ("config.LEGO_URL", "http://ca.example.org/directory", "config.LEGO_URL is refused: it is not the https"),
+        ("config.LEGO_URL", "https://acme-v01.api.letsencrypt.org/directory", "ACME v1 was shut down"),
+        ("defaultIssuer", "prod", "defaultIssuer prod is refused: issuers declares none"),
+        ("issuers", {"x": {"type": "vault"}}, "issuers"),
+        ("issuers", {"x": {"type": "acme", "sever": "https://a"}}, "sever"),
+    ],
+)
+def test_kube_lego_refuses_what_cannot_work(render: Any, key: str, value: Any, message: str) -> None:
+    on = merge(at("kube-lego.enabled", True), at("kube-lego.config.LEGO_EMAIL", "admin@example.org"))
+    with pytest.raises((helm_python.HelmRenderError, helm_python.HelmValuesError), match=message):
+        render(merge(on, at(f"kube-lego.{key}", value)))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def free_port() -> int:
 class Pebble:
     """One Pebble. Every host resolves to 127.0.0.1, and challenges are looked for at `http_port`."""
 
-    def __init__(self, folder: Path, *, http_port: int, validity: int = 7776000, external: Mapping[str, str] | None = None):
+    def __init__(
+        self, folder: Path, *, http_port: int, validity: int = 7776000, external: Mapping[str, str] | None = None
+    ):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.management, self.dns, self.dns_management = (free_port() for _ in range(4))
@@ -72,7 +74,18 @@ class Pebble:
         """`settings` are PEBBLE_*: WFE_NONCEREJECT, AUTHZREUSE, VA_NOSLEEP, VA_SLEEPTIME, CHAIN_LENGTH."""
         environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | {f"PEBBLE_{k}": v for k, v in settings.items()}
         dns = [PROGRAMS / "pebble-challtestsrv", "-dnsserver", f"127.0.0.1:{self.dns}", "-defaultIPv6", ""]
-        dns += ["-management", f"127.0.0.1:{self.dns_management}", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""]
+        dns += [
+            "-management",
+            f"127.0.0.1:{self.dns_management}",
+            "-http01",
+            "",
+            "-https01",
+            "",
+            "-tlsalpn01",
+            "",
+            "-doh",
+            "",
+        ]
         pebble = [PROGRAMS / "pebble", "-config", self.folder / "config.json", "-dnsserver", f"127.0.0.1:{self.dns}"]
         for command in (dns, [*pebble, "-strict"]):
             with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
@@ -100,7 +113,9 @@ class Pebble:
         """A request to Pebble or to its management port."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data=data, method=method)
-        with urllib.request.urlopen(request, timeout=10, context=ssl.create_default_context(cafile=str(self.ca))) as answer:
+        with urllib.request.urlopen(
+            request, timeout=10, context=ssl.create_default_context(cafile=str(self.ca))
+        ) as answer:
             return bytes(answer.read())
 
     def root(self) -> x509.Certificate:

@@ -45,3 +45,171 @@ async def test_an_ingress_that_asks_gets_a_certificate(world: World, new_pebble:
 
 async def _annotation(world: World, name: str) -> str | None:
     return (await world.annotations("web-tls")).get(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rejects", "reuse", "sleep"), [("5", "0", ""), ("90", "50", ""), ("5", "100", "3")])
+async def test_fifty_hosts_over_twenty_ingresses(
+    world: World, new_pebble: NewPebble, rejects: str, reuse: str, sleep: str
+) -> None:
+    delays = {"VA_NOSLEEP": "", "VA_SLEEPTIME": sleep} if sleep else {}
+    new_pebble(WFE_NONCEREJECT=rejects, AUTHZREUSE=reuse, **delays)
+    hosts = [f"h{number}.example.org" for number in range(50)]
+    blocks = [hosts[number::20] for number in range(20)]
+    for number, block in enumerate(blocks):
+        await world.client.create(ingress(f"web{number}", world.namespace, (f"tls{number}", block)))
+    began = time.monotonic()
+    world.start()
+    pairs = await asyncio.gather(*(world.issued(f"tls{number}", seconds=60) for number in range(20)))
+    took, memory = time.monotonic() - began, world.memory()
+    assert all(covers(pair.leaf, block) for pair, block in zip(pairs, blocks, strict=True))
+    assert took <= 60, f"{took:.1f} s"
+    assert memory <= 80, f"{memory} MB"
+    assert len(await world.secrets("account")) == 1
+
+    async def clean() -> bool:
+        return not await world.secrets("order") and not await world.leftovers()
+
+    await world.until(clean)
+    print(f"rejects {rejects} %, reuse {reuse} %, delays {sleep or 'off'}: {took:.1f} s, {memory} MB")
+
+
+async def test_keys_by_choice_and_a_new_one_at_each_renewal(world: World, new_pebble: NewPebble) -> None:
+    new_pebble()
+    world.start()
+    told = {names.TLS_ACME: "true", names.KEY_ALGORITHM: "RSA", names.KEY_SIZE: "2048"}
+    asked = ingress("web", world.namespace, ("web-tls", ["a.example.org"]))
+    asked["metadata"]["annotations"] = told
+    await world.client.create(asked)
+    first = await world.issued("web-tls")
+    assert isinstance(first.key, rsa.RSAPrivateKey) and first.key.key_size == 2048
+    # Another kind of key is another specification: it is ordered at once.
+    body = {"metadata": {"annotations": {names.KEY_ALGORITHM: None, names.KEY_SIZE: None}}}
+    await world.client.patch(INGRESS, "web", world.namespace, body)
+    second = await world.issued("web-tls", besides=first.leaf.serial_number)
+    assert not isinstance(second.key, rsa.RSAPrivateKey) and second.key.curve.name == "secp256r1"
+    await world.until(lambda: _annotation(world, names.ARI_WINDOW))
+    await world.annotate_secret("web-tls", RENEW_AT="2020-01-01T00:00:00Z")
+    third = await world.issued("web-tls", besides=second.leaf.serial_number)
+    assert third.key.private_numbers() != second.key.private_numbers()
+
+
+async def test_more_names_are_ordered_at_once_and_the_old_certificate_stays_until_then(
+    world: World, new_pebble: NewPebble
+) -> None:
+    new_pebble()
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
+    first = await world.issued("web-tls")
+    spec = ingress("web", world.namespace, ("web-tls", ["a.example.org", "b.example.org"]))["spec"]
+    await world.client.patch(INGRESS, "web", world.namespace, {"spec": spec})
+    second = await world.issued("web-tls", besides=first.leaf.serial_number)
+    assert covers(second.leaf, ["a.example.org", "b.example.org"])
+
+
+async def test_a_refused_name_is_told_and_waits_and_a_changed_spec_does_not(
+    world: World, new_pebble: NewPebble
+) -> None:
+    new_pebble()
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["www.blocked.example"])))
+    message = await world.event("Failed")
+    assert "policy" in message or "blocked" in message
+    annotations = await world.annotations("web-tls")
+    assert annotations[names.FAILURE_REASON] == "rejectedIdentifier"
+    wait = parse_timestamp(annotations[names.NEXT_ATTEMPT]) - parse_timestamp(annotations[names.FAILURE_AT])
+    assert wait == timedelta(hours=1)
+    assert names.PLACEHOLDER in annotations  # the proxy has something to start with
+    # The back-off outlives the process.
+    world.stop()
+    world.start()
+    spec = ingress("web", world.namespace, ("web-tls", ["www.example.org"]))["spec"]
+    await asyncio.sleep(1)
+    assert (await world.annotations("web-tls"))[names.FAILURES] == "1"
+    await world.client.patch(INGRESS, "web", world.namespace, {"spec": spec})
+    await world.issued("web-tls")
+    assert names.FAILURES not in await world.annotations("web-tls")
+
+
+async def test_revoked_on_request_and_replaced_at_once(world: World, new_pebble: NewPebble) -> None:
+    pebble = new_pebble()
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
+    first = await world.issued("web-tls")
+    await world.annotate_secret("web-tls", REVOKE="keyCompromise")
+    second = await world.issued("web-tls", besides=first.leaf.serial_number)
+    assert pebble.status_of(first.leaf.serial_number) == "Revoked"
+    assert pebble.status_of(second.leaf.serial_number) == "Valid"
+    annotations = await world.annotations("web-tls")
+    assert names.REVOKE not in annotations
+    assert annotations[names.REVOKED] == f"{first.leaf.serial_number:x}"
+
+
+async def test_the_ca_s_window_is_followed(world: World, new_pebble: NewPebble) -> None:
+    pebble = new_pebble()
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
+    first = await world.issued("web-tls")
+    await world.until(lambda: _annotation(world, names.ARI_WINDOW))
+    world.stop()
+    pebble.set_window(first.leaf, in_days(20), in_days(21))
+    await world.annotate_secret("web-tls", ARI_NEXT="2020-01-01T00:00:00Z")
+    world.start()
+
+    async def moved() -> bool:
+        planned = parse_timestamp((await world.annotations("web-tls"))[names.RENEW_AT])
+        return in_days(19.9) < planned < in_days(21)
+
+    await world.until(moved)
+
+
+async def test_an_account_needs_its_binding_where_the_ca_says_so(world: World, new_pebble: NewPebble) -> None:
+    hmac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+    pebble = new_pebble(external={"kid-1": hmac})
+    bound = {"keyId": "kid-1", "secretName": "binding"}
+    server = pebble.directory
+    world.issuers = {"bound": {"type": "acme", "server": server, "email": "a@example.org", "externalAccount": bound}}
+    await world.client.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "binding", "namespace": world.namespace},
+            "stringData": {"secret": hmac},
+        }
+    )
+    world.start()
+    await world.client.create(
+        ingress("web", world.namespace, ("web-tls", ["a.example.org"]), **{names.CLUSTER_ISSUER: "bound"})
+    )
+    await world.issued("web-tls")
+
+
+async def test_a_server_that_forgot_the_account_gets_the_same_key_again(world: World, new_pebble: NewPebble) -> None:
+    pebble = new_pebble()
+    world.start()
+    await world.client.create(ingress("one", world.namespace, ("one-tls", ["a.example.org"])))
+    await world.issued("one-tls")
+    key = (await world.secrets("account"))[0]["data"]["tls.key"]
+    pebble.stop()
+    pebble.start()  # it keeps nothing
+    await world.client.create(ingress("two", world.namespace, ("two-tls", ["b.example.org"])))
+    await world.issued("two-tls")
+    accounts = await world.secrets("account")
+    assert [each["data"]["tls.key"] for each in accounts] == [key]
+
+
+async def test_each_directory_has_a_key_of_its_own(world: World, new_pebble: NewPebble) -> None:
+    staging, production = new_pebble(), new_pebble()
+    bundle = world.folder / "both.pem"
+    bundle.write_text(staging.ca.read_text() + production.ca.read_text())
+    world.ca, world.server = bundle, staging.directory
+    world.issuers = {"prod": {"type": "acme", "server": production.directory}}
+    world.start()
+    await world.client.create(ingress("one", world.namespace, ("one-tls", ["a.example.org"])))
+    await world.client.create(ingress("two", world.namespace, ("two-tls", ["b.example.org"]), **{names.ISSUER: "prod"}))
+    await asyncio.gather(world.issued("one-tls"), world.issued("two-tls"))
+    accounts = await world.secrets("account")
+    assert len({each["data"]["tls.key"] for each in accounts}) == 2
+    by_directory = {each["metadata"]["annotations"][names.DIRECTORY]: each["metadata"]["name"] for each in accounts}
+    assert by_directory[staging.directory] == "kube-lego-account"
+    assert by_directory[production.directory].startswith("kube-lego-account-")

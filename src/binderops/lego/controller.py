@@ -165,7 +165,7 @@ class Controller:
         self._changed.set()
 
     def _secret_changed(self, _: str, new: Object, old: Object | None) -> None:
-        """Somebody changed, made or removed a Secret of ours; our own notes in annotations are no news."""
+        """Somebody changed, made or removed a Secret of ours, or asked for something by its annotations."""
         if old is None or old.get("data") != new.get("data") or _request(old) != _request(new):
             key = key_of(new)
             if key in self._wanted:
@@ -173,5 +173,7 @@ class Controller:
                 self._changed.set()
 
 
-def _request(secret: Object) -> str | None:
-    return annotations_of(secret).get(names.REVOKE)
+def _request(secret: Object) -> tuple[str | None, ...]:
+    """What an operator may write: to revoke, to renew now, to ask the CA now, to try again now."""
+    annotations = annotations_of(secret)
+    return tuple(annotations.get(each) for each in (names.REVOKE, names.RENEW_AT, names.ARI_NEXT, names.NEXT_ATTEMPT))
