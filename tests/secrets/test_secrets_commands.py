@@ -64,6 +64,12 @@ def test_a_change_shows_as_itself_in_git(deployment: Any, staging: Path, run: Ru
 def test_lists_dots_and_types(deployment: Any, staging: Path, run: Run) -> None:
     run("set", "staging", r"binderhub.extraFiles.a\.conf.mode", "--json", give="420")
     run("set", "staging", "binderhub.jupyterhub.hub.config.CryptKeeper.keys[0]", give="f" * 64)
+    shorter = {'[3, [4, {"a": []}], 5]': 3, "[3]": 1, '[3, "x"]': 2, '"no list"': 7, "[true]": 1}
+    for given, length in shorter.items():
+        done = run("set", "staging", "binderhub.list", "--json", give=given)
+        assert done.returncode == 0, done.stderr
+        assert values(staging)["binderhub"]["list"] == json.loads(given) and len(json.loads(given)) == length
+    assert "empty list" in run("set", "staging", "binderhub.list", "--json", give="[]").stderr
     found = values(staging)["binderhub"]
     assert found["extraFiles"] == {"a.conf": {"mode": 420}}
     assert found["jupyterhub"]["hub"]["config"]["CryptKeeper"]["keys"] == ["f" * 64]

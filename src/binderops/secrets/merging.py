@@ -25,7 +25,7 @@ from binderops.secrets.formats import SECRET_FOLDERS, Format
 from binderops.secrets.places import DIGESTS_SUFFIX
 from binderops.secrets.sealed import SealedFile, parse_sealed
 from binderops.secrets.values import ClearText, Secret, reveal_bytes, reveal_for_helm, wrap
-from binderops.secrets.writing import KeyPath, json_value, write_whole
+from binderops.secrets.writing import KeyPath, json_value, set_in, write_whole
 
 DRIVER = "binderops-secrets"
 _GIT_SECONDS = 30
@@ -66,7 +66,7 @@ def merge(base: Path, ours: Path, theirs: Path, *, name: str, root: Path) -> Mer
                 found.taken.append(".".join(path))
             else:
                 value = json_value(reveal_for_helm(new))
-                sops.set_value(with_suffix, path, value, name=name, environment=environment)
+                set_in(with_suffix, path, value, name=name, environment=environment)
                 found.taken.append(".".join(path))
         _merge_readers(with_suffix, sealed[base], mine, other, name=name, environment=environment, found=found)
         if with_suffix.read_bytes() != mine.content:

@@ -46,13 +46,17 @@ class Leaf:
 
 @dataclass(frozen=True)
 class SealedFile:
-    """What a sealed file tells without a key. `recipients` are age's; `other_readers` names other key services."""
+    """What a sealed file tells without a key. `recipients` are age's; `other_readers` names other key services.
+
+    `lines` has the line of each key path, `lists` how many items each list has.
+    """
 
     name: str
     format: Format
     content: bytes = field(repr=False)
     leaves: tuple[Leaf, ...]
     lines: Mapping[KeyPath, int] = field(repr=False)
+    lists: Mapping[KeyPath, int] = field(repr=False)
     recipients: tuple[str, ...]
     groups: int
     other_readers: tuple[str, ...]
@@ -96,13 +100,15 @@ def parse_sealed(content: bytes, *, name: str) -> SealedFile:
     root = _compose(content, name=name, kind=kind)
     metadata = _metadata(root, name=name)
     lines: dict[KeyPath, int] = {}
-    leaves = tuple(_leaves(root, (), lines, name=name))
+    lists: dict[KeyPath, int] = {}
+    leaves = tuple(_leaves(root, (), lines, lists, name=name))
     return SealedFile(
         name=name,
         format=kind,
         content=content,
         leaves=leaves,
         lines=lines,
+        lists=lists,
         recipients=tuple(dict.fromkeys(_recipients(metadata))),
         groups=len(metadata.get("key_groups") or ()) or 1,
         other_readers=tuple(provider for provider in _OTHER_PROVIDERS if metadata.get(provider)),
@@ -192,7 +198,9 @@ def _plain(node: yaml.Node) -> Any:
     return None if str(node.tag).endswith(":null") else node.value
 
 
-def _leaves(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], *, name: str) -> Iterator[Leaf]:
+def _leaves(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], lists: dict[KeyPath, int], *, name: str
+) -> Iterator[Leaf]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -214,12 +222,13 @@ def _leaves(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], *, name: 
                     hint="take the last good version from git, and make the change again",
                 )
             lines[child] = line
-            yield from _leaves(value, child, lines, name=name)
+            yield from _leaves(value, child, lines, lists, name=name)
     elif isinstance(node, yaml.SequenceNode):
+        lists[path] = len(node.value)
         for index, item in enumerate(node.value):
             child = (*path, str(index))
             lines[child] = item.start_mark.line + 1
-            yield from _leaves(item, child, lines, name=name)
+            yield from _leaves(item, child, lines, lists, name=name)
     else:
         yield Leaf(path=path, line=node.start_mark.line + 1, kind=_kind(node), text=str(node.value))
 

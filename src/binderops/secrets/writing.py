@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from binderops.secrets.layers import not_a_reader
 from binderops.secrets.places import name_of
 from binderops.secrets.rules import find_rules
 from binderops.secrets.sealed import SealedFile, parse_sealed, read_sealed
-from binderops.secrets.values import ClearText, reveal_bytes
+from binderops.secrets.values import ClearText, reveal_bytes, reveal_for_helm, wrap
 
 KeyPath = tuple[str, ...]
 # Type `str` apart, None takes the key away; a value is JSON text in its clear form.
@@ -56,8 +56,28 @@ def change_values(path: Path, changes: Sequence[Change], *, root: Path) -> Seale
             if value is None:
                 sops.unset_value(copy, key, name=name, environment=environment)
             else:
-                sops.set_value(copy, key, value, name=name, environment=environment)
+                set_in(copy, key, value, name=name, environment=environment)
     return read_sealed(path, name=name)
+
+
+def set_in(
+    file: Path, key: KeyPath, value: ClearText, *, name: str, environment: Mapping[str, str] | None = None
+) -> None:
+    """Sets one value in a sealed copy. sops takes no list as a value, so a list is set item by item."""
+    items = _items(value)
+    if items is None:
+        sops.set_value(file, key, value, name=name, environment=environment)
+        return
+    if not items:
+        raise UsageError(f"sops cannot set {'.'.join(key)} to an empty list", hint="binderops secrets edit ENV")
+    plain = tuple(part.removeprefix("#") for part in key)
+    present = parse_sealed(file.read_bytes(), name=name).lists.get(plain)
+    if present is None:
+        sops.unset_value(file, key, name=name, environment=environment)
+    for index, item in enumerate(items):
+        set_in(file, (*key, f"#{index}"), item, name=name, environment=environment)
+    for index in reversed(range(len(items), present or 0)):
+        sops.unset_value(file, (*key, f"#{index}"), name=name, environment=environment)
 
 
 def seal_new(path: Path, clear: ClearText, *, root: Path) -> SealedFile:
@@ -175,6 +195,11 @@ def _create(path: Path, changes: Sequence[Change], *, name: str, root: Path) -> 
         if value is not None:
             _insert(values, key, value)
     return seal_new(path, yaml_of(values), root=root)
+
+
+def _items(value: ClearText) -> list[ClearText] | None:
+    found = wrap(json.loads(reveal_bytes(value)))
+    return [json_value(reveal_for_helm(item)) for item in found] if isinstance(found, list) else None
 
 
 def _insert(values: dict[str, Any], key: KeyPath, value: ClearText) -> None:
