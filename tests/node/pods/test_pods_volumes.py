@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from binderops.errors import VolumeSetupError
+from binderops.kube.kinds import Kind, Object
 from binderops.node.pods.identity import Owner, owner_of
 from binderops.node.pods.kubelet.logs import LogOptions, parse_line, read_log
 from binderops.node.pods.paths import make_beneath, mount_beneath, open_beneath
 from binderops.node.pods.payload import File, checked_path, write_payload
-from binderops.node.pods.volumes import give, host_path
+from binderops.node.pods.sources import Context
+from binderops.node.pods.volumes import Volumes, give, host_path
 from binderops.podman.mounts import unmount
 
 ROOT = Owner(0, None)
@@ -148,6 +153,40 @@ def test_host_paths(tmp_path: Path, kind: str, name: str, good: bool) -> None:
     else:
         with pytest.raises(VolumeSetupError, match="hostPath type check failed"):
             host_path(tmp_path / name, kind)
+
+
+def readable(path: Path, user: int) -> bool:
+    reading = subprocess.run(
+        ["cat", path], user=user, group=user, extra_groups=[], capture_output=True, timeout=10, check=False
+    )
+    return reading.returncode == 0
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("pod", "passes"), [({}, False), ({"hostUsers": False}, True)])
+async def test_nobody_else_of_the_machine_reads_a_pods_secrets(pod: dict[str, Any], passes: bool) -> None:
+    async def fetch(kind: Kind, namespace: str, name: str) -> Object:
+        return {"kind": "Secret", "data": {"token": "c2VjcmV0"}}
+
+    async def mint(pod: Object, audience: str, seconds: int) -> str:
+        raise AssertionError("no token is asked for")
+
+    spec = {**pod, "volumes": [{"name": "key", "secret": {"secretName": "key"}}]}
+    manifest = {"metadata": {"name": "p", "namespace": "n", "uid": "u-1"}, "spec": spec}
+    # pytest's own folder is closed to others: it would hide what is tested here.
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o711)
+        (root / "open").write_text("everybody's")
+        volumes = Volumes(root / "disk", root / "memory")
+        owner = owner_of(manifest, (200000, 65536))
+        places = await volumes.prepare(manifest, owner, Context(fetch, mint, "", "", {}))
+        secret = places["key"] / "token"
+        assert secret.read_text() == "secret"
+        assert oct(secret.stat().st_mode & 0o777) == "0o644", "as Kubernetes has it: inside, any user reads it"
+        assert readable(root / "open", 65534) and not readable(secret, 65534)
+        assert readable(secret, 200000) is passes
+        assert oct(volumes.folder("u-1").stat().st_mode & 0o777) == "0o710"
 
 
 TIME = b"2026-11-24T15:59:58.785697708+00:00"

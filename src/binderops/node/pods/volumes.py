@@ -1,7 +1,8 @@
 """A pod's volumes on this machine: made before its containers, kept up to date, removed after them.
 
 `disk` (below the state folder) holds emptyDirs; `memory` is a tmpfs below the run folder, since a Secret must not reach
-a disk: it holds what comes from the API, and memory-backed emptyDirs as mounts of their own.
+a disk: it holds what comes from the API, and memory-backed emptyDirs as mounts of their own. Modes inside a volume are
+the pod's (a Secret's files are 0644): so a pod's folder in both lets nobody else of the machine through.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Volumes:
 
     async def prepare(self, pod: Object, owner: Owner, context: Context) -> dict[str, Path]:
         """Make every volume of `pod` (idempotent); where each lies, by name. VolumeSetupError names what fails."""
+        for root in (self.disk, self.memory):
+            await asyncio.to_thread(_close, root / uid_of(pod), owner)
         volumes = spec_of(pod).get("volumes") or []
         places = await asyncio.gather(*(self._prepare_named(pod, volume, owner, context) for volume in volumes))
         return {str(volume["name"]): place for volume, place in zip(volumes, places, strict=True)}
@@ -111,6 +114,13 @@ class Volumes:
         if fresh:
             folder.chmod(mode)
         return folder
+
+
+def _close(folder: Path, owner: Owner) -> None:
+    """Make a pod's folder passable for the machine's root and for the root of the pod's user namespace alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chown(folder, 0, owner.base)
+    folder.chmod(0o710)
 
 
 def host_path(path: Path, kind: str) -> Path:
