@@ -1,4 +1,7 @@
-"""The kubelet's HTTPS server. Only a client with a certificate of the node's own CA gets in."""
+"""The kubelet's HTTPS server: it obeys the API alone, by the client certificate that the node's CA gave it.
+
+Others that the CA has certified (an operator, the node's own programs) go through the API, which asks what they may do.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from binderops.errors import EngineError
 from binderops.kube.objects import name_of, namespace_of, parse_timestamp, uid_of
 from binderops.node.config import NodeConfig
+from binderops.node.pki import KUBELET_CLIENT
 from binderops.node.pods.kit import Kit
 from binderops.node.pods.kubelet import streaming
 from binderops.node.pods.kubelet.logs import LogOptions, read_log
@@ -209,7 +215,8 @@ async def serve(config: NodeConfig, kit: Kit, manager: Manager) -> None:
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(config.pki / "kubelet.crt", config.pki / "kubelet.key")
     settings = uvicorn.Config(
-        Endpoint(kit, manager).application(),
+        _OnlyTheApi(Endpoint(kit, manager).application()),
+        http=_Protocol,
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -224,6 +231,34 @@ async def serve(config: NodeConfig, kit: Kit, manager: Manager) -> None:
         await server.serve(sockets=[listener])
     finally:
         listener.close()
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol that tells the application the name in the client's certificate."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        self.app_state = {**self.app_state, "client": names[0] if names else ""}
+
+
+class _OnlyTheApi:
+    """Answers 403 to everybody but the API's own client."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope["state"]["client"]
+        if client == KUBELET_CLIENT:
+            await self._application(scope, receive, send)
+            return
+        refusal = PlainTextResponse(f"{client} is not obeyed here, only {KUBELET_CLIENT}: ask the API", 403)
+        if scope["type"] == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(refusal)
+        else:
+            await refusal(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
