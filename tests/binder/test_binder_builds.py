@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from binderops.binder.builds.explain import explain_log, explain_text
 from binderops.binder.builds.loglines import parse_line, split_lines
-from binderops.binder.builds.manifest import BuildRequest, build_pod
+from binderops.binder.builds.manifest import BuildRequest, arguments, build_pod
 from binderops.binder.settings import Place, from_values
+from binderops.node.pods.expansion import expand
 
 REQUEST = BuildRequest(
     name="build-x-1",
@@ -40,8 +42,11 @@ VALUES: dict[str, Any] = {
 }
 
 
+PLACE = Place("ns", "builds", "rel")
+
+
 def pod(values: dict[str, Any] = VALUES) -> dict[str, Any]:
-    return build_pod(from_values(values, Place("ns", "builds", "rel")), REQUEST, "the-password")
+    return build_pod(from_values(values, PLACE), REQUEST, "the-password")
 
 
 def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
@@ -82,6 +87,12 @@ def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
     )
     assert {"name": "base", "mountPath": "/base/storage", "readOnly": True} in container["volumeMounts"]
     assert not [volume for volume in spec["volumes"] if "secret" in volume]
+
+
+def test_an_address_cannot_ask_for_the_pods_variables() -> None:
+    url = "https://example.org/$(GIT_CREDENTIAL_ENV)/$$(MINE)/$a"
+    args = arguments(from_values(VALUES, PLACE), replace(REQUEST, repo_url=url))
+    assert expand(args[-1], {"GIT_CREDENTIAL_ENV": "username=u", "MINE": "1"}) == url
 
 
 def test_its_environment() -> None:

@@ -17,9 +17,13 @@ from starlette.routing import Route
 from tests.binder.conftest import MakeBinder
 
 from binderops.binder import journey
+from binderops.binder.naming import image_name
 from binderops.binder.providers.github import GitHub
-from binderops.binder.traits import GitHubRepoProvider
+from binderops.binder.providers.local import Local
+from binderops.binder.traits import GitHubRepoProvider, LocalRepoProvider
 from binderops.errors import GitError, SpecError
+from binderops.oci.credentials import ANONYMOUS
+from binderops.oci.registry import Registry
 
 COMMIT = "a" * 40
 
@@ -178,3 +182,11 @@ async def test_an_old_default_branch_is_tried_again_as_head(
             "Could not resolve ref for gh:user/absent/main. Double check your URL and that your repo is public."
             " Tip: HEAD will always resolve to a repository's default branch.\n"
         )
+
+
+async def test_a_user_named_local_does_not_build_into_the_images_of_uploads() -> None:
+    async with httpx.AsyncClient() as client, Registry("registry.ns.svc:5000", ANONYMOUS) as registry:
+        github = GitHub(GitHubRepoProvider(), client).parse("local/hello/HEAD")
+        upload = Local(LocalRepoProvider(), client, registry).parse("hello/HEAD")
+    names = {image_name("registry.ns.svc:5000/r2d-1-", each.slug, "1") for each in (github, upload)}
+    assert len(names) == 2, "a build may push every tag of its image's repository"

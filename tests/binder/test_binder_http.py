@@ -301,6 +301,6 @@ async def test_the_operators_own_pages_and_files(
 
 
 def test_logs_hold_no_secrets() -> None:
-    assert scrub("build_token=abc&urlpath=/lab&api_key=1&state=x") == (
-        "build_token=[secret]&urlpath=/lab&api_key=[secret]&state=[secret]"
+    assert scrub("build_token=abc&urlpath=/lab&api_key=1&state=x&password=p") == (
+        "build_token=[secret]&urlpath=/lab&api_key=[secret]&state=[secret]&password=[secret]"
     )

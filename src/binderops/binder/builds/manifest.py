@@ -118,7 +118,8 @@ def arguments(settings: Settings, request: BuildRequest) -> list[str]:
         *(["--appendix", appendix] if appendix else []),
         "--push",
         *settings.build.repo2docker_extra_args,
-        request.repo_url,
+        # Kubernetes would put variables of the pod in place of `$(NAME)`, its credentials among them: `$$` is one `$`.
+        request.repo_url.replace("$", "$$"),
     ]
 
 

@@ -57,7 +57,8 @@ class Local(Provider[LocalRepoProvider]):
         repository_of(name)
         if not _REF.fullmatch(ref):
             raise SpecError(f'Spec is not of the form "name/ref", provided: "{spec}". Did you mean "{name}/HEAD"?')
-        return Repository(spec, f"local:{name}", ref, f"local-{name}")
+        # No other provider's slug has this form: a GitHub user named `local` must not build into an upload's image.
+        return Repository(spec, f"local:{name}", ref, f"local/{name}")
 
     async def resolve(self, repository: Repository) -> Resolved | None:
         """HEAD is the folder as it was uploaded last."""

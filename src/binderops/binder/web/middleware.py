@@ -18,7 +18,7 @@ from binderops.binder.web.visitors import Bans, client_address
 
 log = structlog.get_logger("binderops.binder.access")
 
-_SECRET = re.compile(r"token|auth|key|code|state", re.IGNORECASE)
+_SECRET = re.compile(r"token|auth|key|code|state|pass|secret", re.IGNORECASE)
 _QUIET = ("/metrics", "/health", "/versions")
 _ALLOWED_HEADERS = "cache-control, authorization, x-xsrftoken, last-event-id"
 

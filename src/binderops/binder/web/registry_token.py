@@ -29,7 +29,7 @@ async def registry_token(request: Request) -> Response:
     if form is None:
         return JSONResponse({"errors": [{"code": "SIZE_INVALID", "message": "the form is too large"}]}, status_code=413)
     asked = [*request.query_params.multi_items(), *form]
-    subject, grants = _who(binder, *_password(request, dict(asked)))
+    subject, grants = _who(binder, *_password(request, dict(form)))
     if grants is None:
         return JSONResponse(
             {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]},
@@ -59,6 +59,7 @@ def _who(binder: Binder, username: str, password: str) -> tuple[str, Grants | No
 
 
 def _password(request: Request, form: dict[str, str]) -> tuple[str, str]:
+    """From the header, or the body's form; never from the URL, which logs keep."""
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "basic":
         return form.get("username", ""), form.get("password", "")
