@@ -23,6 +23,7 @@ from binderops.kube.kinds import POD, Kind, Object, kind_of
 from binderops.kube.objects import metadata_of, name_of, namespace_of
 
 DEADLINE_SECONDS = 30.0
+_JSON = "application/json"
 PAGE_SIZE = 500
 WATCH_SECONDS = (240, 420)  # the API ends a watch after this long; spread, so that watches do not end together
 WATCH_GRACE_SECONDS = 15.0
@@ -101,20 +102,29 @@ class Client:
         return await self.request("GET", kind.path(_required(kind, namespace), name))
 
     async def list(
-        self, kind: Kind, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        metadata_only: bool = False,
     ) -> ObjectList:
-        """All objects of a kind, in one namespace or (None) in all; `labels` and `fields` are selectors as text."""
+        """All objects of a kind, in one namespace or (None) in all; `labels` and `fields` are selectors as text.
+
+        With `metadata_only` the API sends nothing else of them.
+        """
         parameters: dict[str, Any] = {"labelSelector": labels, "fieldSelector": fields, "limit": PAGE_SIZE}
         items: list[Object] = []
         while True:
-            page = await self.request("GET", kind.path(namespace), params=parameters)
+            accept = _accepted("PartialObjectMetadataList" if metadata_only else None)
+            page = await self.request("GET", kind.path(namespace), params=parameters, accept=accept)
             items += page.get("items") or []
             parameters["continue"] = metadata_of(page).get("continue")
             if not parameters["continue"]:
                 break
-        for item in items:  # a list's items carry neither
-            item.setdefault("apiVersion", kind.api_version)
-            item.setdefault("kind", kind.kind)
+        for item in items:  # a list's items carry neither, and metadata alone another kind
+            item.update(apiVersion=kind.api_version, kind=kind.kind)
         return ObjectList(items, str(metadata_of(page).get("resourceVersion") or ""))
 
     async def watch(
@@ -125,6 +135,7 @@ class Client:
         labels: str | None = None,
         fields: str | None = None,
         resource_version: str | None = None,
+        metadata_only: bool = False,
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version` (None: what there is, then changes), until the API ends the watch.
 
@@ -141,11 +152,15 @@ class Client:
             "fieldSelector": fields,
         }
         where = f"watch {kind.path(namespace)}"
-        async with self._stream(kind.path(namespace), parameters, where, seconds + WATCH_GRACE_SECONDS) as chunks:
+        accept = _accepted("PartialObjectMetadata" if metadata_only else None)
+        quiet = seconds + WATCH_GRACE_SECONDS
+        async with self._stream(kind.path(namespace), parameters, where, quiet, accept=accept) as chunks:
             async for line in _lines(chunks):
                 event = _watch_event(line, where)
                 if event.type == "ERROR":
                     connection.raise_status(event.object, code=500, where=where)
+                if metadata_only:
+                    event.object.update(apiVersion=kind.api_version, kind=kind.kind)
                 yield event
 
     async def logs(
@@ -237,7 +252,8 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
         deadline: float = DEADLINE_SECONDS,
     ) -> Object:
         """One request whose answer is a JSON object (`{}` for an empty one); parameters that are None are left out.
@@ -246,7 +262,7 @@ class Client:
         `deadline` seconds in all) when there was no answer.
         """
         where = f"{method} {path}"
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         if json is not None:
             headers["Content-Type"] = content_type
         request = self._session.build_request(
@@ -289,7 +305,7 @@ class Client:
         path: str,
         body: Any,
         *,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
         params: Mapping[str, Any] | None = None,
     ) -> Object:
         parameters = {"fieldManager": self._field_manager, **(params or {})}
@@ -297,13 +313,20 @@ class Client:
 
     @asynccontextmanager
     async def _stream(
-        self, path: str, parameters: Mapping[str, Any], where: str, quiet_seconds: float | None
+        self,
+        path: str,
+        parameters: Mapping[str, Any],
+        where: str,
+        quiet_seconds: float | None,
+        *,
+        accept: str = "*/*",
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The body of a GET as it comes; broken off after `quiet_seconds` without a byte."""
         request = self._session.build_request(
             "GET",
             path,
             params=_present(parameters),
+            headers={"Accept": accept},
             timeout=httpx2.Timeout(connection.CONNECT_SECONDS, read=quiet_seconds),
         )
         try:
@@ -324,6 +347,11 @@ def _required(kind: Kind, namespace: str | None) -> str | None:
     if kind.namespaced and not namespace:
         raise ValueError(f"a {kind.kind} needs a namespace")
     return namespace
+
+
+def _accepted(view: str | None) -> str:
+    """What to accept; source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations."""
+    return f"{_JSON};as={view};g=meta.k8s.io;v=v1" if view else _JSON
 
 
 def _path_of(obj: Mapping[str, Any], subresource: str | None = None) -> str:

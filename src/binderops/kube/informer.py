@@ -71,7 +71,9 @@ class Informer:
         labels: str | None = None,
         fields: str | None = None,
         keep: Callable[[Object], Object] = without_managed_fields,
+        metadata_only: bool = False,
     ) -> None:
+        """With `metadata_only` nothing else is asked of the API: cheap where objects are large, as Secrets can be."""
         self.kind = kind
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
@@ -81,6 +83,7 @@ class Informer:
         self._labels = labels
         self._fields = fields
         self._keep = keep
+        self._metadata_only = metadata_only
         self._callbacks: list[Callback] = []
         self._indexes: list[Index] = []
         self._version: str | None = None  # where the next watch begins, None: list first
@@ -134,7 +137,13 @@ class Informer:
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)
 
     async def _list(self) -> str:
-        listed = await self._client.list(self.kind, self._namespace, labels=self._labels, fields=self._fields)
+        listed = await self._client.list(
+            self.kind,
+            self._namespace,
+            labels=self._labels,
+            fields=self._fields,
+            metadata_only=self._metadata_only,
+        )
         present = {key_of(obj): obj for obj in listed.items}
         went_back = _newer(self._latest, listed.resource_version)  # another store answers: nothing kept means anything
         for key, obj in list(self.objects.items()):
@@ -149,7 +158,12 @@ class Informer:
 
     async def _watch(self, version: str) -> None:
         events = self._client.watch(
-            self.kind, self._namespace, labels=self._labels, fields=self._fields, resource_version=version
+            self.kind,
+            self._namespace,
+            labels=self._labels,
+            fields=self._fields,
+            resource_version=version,
+            metadata_only=self._metadata_only,
         )
         async for event in events:
             if event.type == "DELETED":

@@ -47,10 +47,12 @@ class Informers:
         self._owner_indexes: dict[Kind, Index] = {}
 
     def of(self, kind: Kind, *, keep: Callable[[Object], Object] | None = None) -> Informer:
-        """The informer of a kind; `keep` (what to store of each object) counts only for who asks first."""
+        """The informer of a kind; `keep` (what to store of each object's metadata) counts only for who asks first."""
         if kind not in self._by_kind:
             self._by_kind[kind] = (
-                Informer(self._client, kind) if keep is None else Informer(self._client, kind, keep=keep)
+                Informer(self._client, kind)
+                if keep is None
+                else Informer(self._client, kind, keep=keep, metadata_only=True)
             )
         return self._by_kind[kind]
 

@@ -57,7 +57,7 @@ async def _run(
     node = await _register(client, config, podman)
     recorder = EventRecorder(client, "kubelet")
     pods, services = Informer(client, POD), Informer(client, SERVICE)
-    sources = [Informer(client, kind, keep=_without_data) for kind in (CONFIG_MAP, SECRET)]
+    sources = [Informer(client, kind, keep=_without_data, metadata_only=True) for kind in (CONFIG_MAP, SECRET)]
     kit = Kit(
         config=config,
         client=client,
