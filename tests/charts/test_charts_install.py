@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.charts.conftest import Object, objects_in
-from tests.node.conftest import RunningApi
+from tests.node_api import RunningApi
 
 Helm = Callable[..., str]
 TOKENS = {("Secret", name) for name in ("hub", "registry-token", "registry-pull", "binder-local")}

@@ -64,7 +64,7 @@ values = st.one_of(
     st.text(max_size=20),
 )
 keys = st.one_of(st.sampled_from(SUPPORTED), st.sampled_from(["server-snippet", "auth-url", "x"]), st.text(max_size=10))
-annotations = st.dictionaries(st.builds("{}{}".format, st.sampled_from(PREFIXES), keys), values, max_size=6)
+noted = st.dictionaries(st.builds("{}{}".format, st.sampled_from(PREFIXES), keys), values, max_size=6)
 rules = st.tuples(hosts, st.lists(st.tuples(paths, kinds, st.sampled_from(["a", "empty", "gone"])), max_size=4))
 addresses = st.lists(st.one_of(st.ip_addresses().map(str), st.sampled_from(["fe80::1%a;b", "x.test", ""])), max_size=3)
 
@@ -85,7 +85,7 @@ def certificates(folder: Path) -> Certificates:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(
-    found=st.lists(st.tuples(st.lists(rules, max_size=3), annotations, st.lists(hosts, max_size=3)), max_size=3),
+    found=st.lists(st.tuples(st.lists(rules, max_size=3), noted, st.lists(hosts, max_size=3)), max_size=3),
     endpoints=addresses,
 )
 def test_what_is_rendered_is_accepted_and_holds_nothing_unquoted(

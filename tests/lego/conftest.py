@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.lego.pebble import ROOT, Pebble
 from tests.lego.world import World
-from tests.node.conftest import RunningApi
+from tests.node_api import RunningApi
 
 from binderops.kube.client import Client
 

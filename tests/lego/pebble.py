@@ -73,7 +73,7 @@ class Pebble:
     def start(self, **settings: str) -> None:
         """`settings` are PEBBLE_*: WFE_NONCEREJECT, AUTHZREUSE, VA_NOSLEEP, VA_SLEEPTIME, CHAIN_LENGTH."""
         environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | {f"PEBBLE_{k}": v for k, v in settings.items()}
-        dns = [PROGRAMS / "pebble-challtestsrv", "-dnsserver", f"127.0.0.1:{self.dns}", "-defaultIPv6", ""]
+        dns = [str(PROGRAMS / "pebble-challtestsrv"), "-dnsserver", f"127.0.0.1:{self.dns}", "-defaultIPv6", ""]
         dns += [
             "-management",
             f"127.0.0.1:{self.dns_management}",
@@ -86,7 +86,13 @@ class Pebble:
             "-doh",
             "",
         ]
-        pebble = [PROGRAMS / "pebble", "-config", self.folder / "config.json", "-dnsserver", f"127.0.0.1:{self.dns}"]
+        pebble = [
+            str(PROGRAMS / "pebble"),
+            "-config",
+            str(self.folder / "config.json"),
+            "-dnsserver",
+            f"127.0.0.1:{self.dns}",
+        ]
         for command in (dns, [*pebble, "-strict"]):
             with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
                 self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))

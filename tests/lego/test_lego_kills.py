@@ -1,4 +1,4 @@
-"""A controller killed anywhere: no stuck order, no second account, no lost key. LEGO_KILLS=100 is `make kill-lego`."""
+"""A controller killed anywhere: no stuck order, no second account, no lost key (`make kill-lego`: 100)."""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ class World:
             pair = pair_in(secret)
             return pair if pair.leaf.serial_number != besides else None
 
-        return await self.until(done, seconds=seconds)
+        found: Pair = await self.until(done, seconds=seconds)
+        return found
 
     async def until(self, condition: Callable[[], Any], *, seconds: float = 20) -> Any:
         """What a coroutine function gives once it is true."""
