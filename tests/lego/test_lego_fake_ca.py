@@ -1,4 +1,4 @@
-"""What CAs do and Pebble does not: limits, slow processing, subproblems, windows in the past, bad chains, odd clocks."""
+"""What CAs do and Pebble does not: limits, slow processing, subproblems, windows in the past, bad chains, clocks."""
 
 from __future__ import annotations
 
