@@ -106,6 +106,13 @@ def test_environments_keep_the_files_order_and_know_their_promoters(tmp_path: Pa
         ("promotesTo: [prod]", "kubernetesVersion: latest", "should match", "binderops.yaml:4", None),
         ("promotesTo: [prod]", "target2: {}", "Extra inputs", "binderops.yaml:4", "did you mean 'target'?"),
         (
+            TWO.partition("environments:\n")[2],
+            "  a: {target: {cluster: {context: c}}}\n  b: {target: {cluster: {context: c}}}\n",
+            "binder of that cluster is a's already",
+            "binderops.yaml:3",
+            "one Binder a namespace",
+        ),
+        (
             "promotesTo: [prod]",
             "before: [{release: a, namespace: b, chrt: c}]",
             "before.0.chart: Field required",

@@ -35,7 +35,7 @@ def load_project(root: Path) -> Project:
         project = Project.model_validate(_in_order(document))
     except ValidationError as error:
         raise _explained(error, document) from None
-    for path, said, hint in (*_promotions(project), *_shared_nodes(project)):
+    for path, said, hint in (*_promotions(project), *_shared_places(project)):
         raise ValuesError(f"{PROJECT_FILE}: {'.'.join(path)}: {said}", where=document.place(path), hint=hint)
     return project
 
@@ -80,11 +80,17 @@ def _reached(project: Project, start: str, seen: frozenset[str] = frozenset()) -
     return found
 
 
-def _shared_nodes(project: Project) -> Iterator[tuple[KeyPath, str, str | None]]:
-    """A node is one environment's own: two would share its credentials, and a purge of one would take the other."""
+def _shared_places(project: Project) -> Iterator[tuple[KeyPath, str, str | None]]:
+    """A node, or a cluster's namespace, is one environment's own: two would share credentials, and a purge."""
     seen: dict[tuple[str, Any], str] = {}
     for name, environment in project.environments.items():
-        node = environment.target.node
+        node, cluster = environment.target.node, environment.target.cluster
+        if cluster is not None:
+            place = (cluster.context, cluster.kubeconfig, environment.namespace)
+            other = seen.setdefault(("namespace", place), name)
+            if other != name:
+                path = ("environments", name, "namespace")
+                yield path, f"{environment.namespace} of that cluster is {other}'s already", "one Binder a namespace"
         if node is None:
             continue
         path = ("environments", name, "target", "node")
