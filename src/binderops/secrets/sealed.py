@@ -18,6 +18,7 @@ import yaml
 
 from binderops.errors import NotSealedError, SecretsError
 from binderops.secrets.formats import Format, format_of
+from binderops.secrets.values import ClearText, reveal_bytes
 
 KeyPath = tuple[str, ...]
 
@@ -80,28 +81,35 @@ class SealedFile:
 def read_sealed(path: Path, *, name: str | None = None) -> SealedFile:
     """Reads a sealed file; raises SecretsError with file and line for what is none, or is damaged."""
     shown = name or str(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except FileNotFoundError:
-        raise SecretsError(
-            f"there is no file {shown}", where=shown, hint="`binderops secrets generate ENV` makes it"
-        ) from None
-    except OSError as error:
-        raise SecretsError(f"{shown} cannot be read", where=shown, why=error.strerror) from None
-    if len(content) > _LARGEST_FILE:
-        raise SecretsError(f"{shown} is larger than {_LARGEST_FILE // 1024 // 1024} MiB", where=shown)
-    return parse_sealed(content, name=shown)
+    return _or_error(_read(path, shown), shown)
 
 
 def parse_sealed(content: bytes, *, name: str) -> SealedFile:
     """Parses the bytes of a sealed file. A mistake in what is in clear is never quoted, since it may be a secret."""
+    clear = ClearText(content)
+    del content  # what is raised from here on has no frame that holds it
+    return _or_error(clear, name)
+
+
+def _or_error(content: ClearText, name: str) -> SealedFile:
+    found = _parsed(content, name)
+    if isinstance(found, SecretsError):
+        found.__context__ = None  # the parser's own error holds the text
+        raise found.with_traceback(None)
+    return found
+
+
+def _parsed(clear: ClearText, name: str) -> SealedFile | SecretsError:
     kind = format_of(name)
-    root = _compose(content, name=name, kind=kind)
-    metadata = _metadata(root, name=name)
+    content = reveal_bytes(clear)
     lines: dict[KeyPath, int] = {}
     lists: dict[KeyPath, int] = {}
-    leaves = tuple(_leaves(root, (), lines, lists, name=name))
+    try:
+        root = _compose(content, name=name, kind=kind)
+        metadata = _metadata(root, name=name)
+        leaves = tuple(_leaves(root, (), lines, lists, name=name))
+    except SecretsError as error:
+        return error
     return SealedFile(
         name=name,
         format=kind,
@@ -119,6 +127,21 @@ def parse_sealed(content: bytes, *, name: str) -> SealedFile:
             None,
         ),
     )
+
+
+def _read(path: Path, shown: str) -> ClearText:
+    try:
+        with path.open("rb") as file:
+            content = ClearText(file.read(_LARGEST_FILE + 1))
+    except FileNotFoundError:
+        raise SecretsError(
+            f"there is no file {shown}", where=shown, hint="`binderops secrets generate ENV` makes it"
+        ) from None
+    except OSError as error:
+        raise SecretsError(f"{shown} cannot be read", where=shown, why=error.strerror) from None
+    if len(content) > _LARGEST_FILE:
+        raise SecretsError(f"{shown} is larger than {_LARGEST_FILE // 1024 // 1024} MiB", where=shown)
+    return content
 
 
 def is_sealed(content: bytes, *, name: str) -> bool:

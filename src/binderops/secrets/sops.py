@@ -41,7 +41,7 @@ class Sops:
 class _Answer(NamedTuple):
     code: int
     output: ClearText
-    complaint: str
+    complaint: ClearText  # it may quote what was given
 
 
 @lru_cache(maxsize=1)
@@ -199,8 +199,8 @@ def _call(
     except subprocess.TimeoutExpired:
         return None
     except OSError as error:
-        return _Answer(127, ClearText(b""), error.strerror or "")
-    return _Answer(done.returncode, ClearText(done.stdout), done.stderr.decode(errors="replace"))
+        return _Answer(127, ClearText(b""), ClearText((error.strerror or "").encode()))
+    return _Answer(done.returncode, ClearText(done.stdout), ClearText(done.stderr))
 
 
 def _environment(given: Mapping[str, str] | None, add: Mapping[str, str] | None) -> dict[str, str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 
 from binderops.errors import NotAReaderError, NotSealedError, SealBrokenError, SecretsError
+from binderops.secrets.values import ClearText, reveal_bytes
 
 _EXIT_MAC, _EXIT_NO_KEY = 51, 128  # sops: cmd/sops/codes/codes.go
 _MAY_QUOTE_CLEAR_TEXT = frozenset({"encrypt", "set", "edit"})
 
 
-def explained(verb: str, code: int, complaint: str, *, name: str) -> SecretsError:
+def explained(verb: str, code: int, complaint: ClearText, *, name: str) -> SecretsError:
     """The error for one failed call of `sops VERB` on `name`."""
-    text = complaint.strip()
+    text = reveal_bytes(complaint).decode(errors="replace").strip()
     if code == _EXIT_MAC or "MAC mismatch" in text:
         return SealBrokenError(
             f"{name} was changed without its key",
