@@ -7,7 +7,6 @@ from typing import Any
 from tests.charts.conftest import Rendered, at
 
 PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
-METADATA = "169.254.169.254/32"
 
 
 def egress(objects: Rendered, policy: str) -> list[dict[str, Any]]:
@@ -28,7 +27,7 @@ def test_servers_reach_the_web_and_nothing_private(local: Rendered) -> None:
     assert open_blocks(egress(local, "singleuser")) == set()
     assert open_blocks(egress(local, "binder-users")) == {("0.0.0.0/0", "80,443,9418")}
     (web,) = (rule for rule in egress(local, "binder-users") if rule["to"][0].get("ipBlock", {}).get("except"))
-    assert web["to"][0]["ipBlock"]["except"] == [*PRIVATE, METADATA]
+    assert web["to"][0]["ipBlock"]["except"] == [*PRIVATE, "100.64.0.0/10", "169.254.0.0/16"]
 
 
 def test_binder_users_selects_servers_and_builds(local: Rendered) -> None:

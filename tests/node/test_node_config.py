@@ -82,6 +82,9 @@ def test_ranges_avoid_what_is_taken() -> None:
     assert choose_ranges([IPv4Network("10.77.16.7/32")])[0] == IPv4Network("10.77.32.0/20")
     assert choose_ranges([IPv4Network("10.77.0.0/16")])[0] == IPv4Network("10.78.0.0/20")
     assert not choose_ranges([IPv4Network("10.0.0.0/8")])[0].overlaps(IPv4Network("10.0.0.0/8"))
+    private = [IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+    last = choose_ranges([*private[:2], IPv4Network("192.168.0.0/17")])
+    assert all(chosen.subnet_of(private[2]) for chosen in last), "policies of charts speak of RFC 1918"
     with pytest.raises(MachineError, match="free"):
         choose_ranges([IPv4Network("0.0.0.0/0")])
 

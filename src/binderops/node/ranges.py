@@ -15,8 +15,9 @@ from binderops.errors import MachineError
 
 _COMMAND_TIMEOUT = 5.0  # seconds; reading the routing table takes milliseconds
 _HALF = 20  # each range is a /20: 4094 addresses
-# The first block is ours by habit (docs show it); the others are seldom used by home and company networks.
-_BLOCKS = ("10.77.0.0/16", "10.78.0.0/15", "10.80.0.0/12", "172.24.0.0/13", "100.64.0.0/10", "192.168.128.0/17")
+# The first block is ours by habit (docs show it); the others are seldom used by home and company networks. All are of
+# RFC 1918: the NetworkPolicies of charts let pods ask DNS there, and keep them from everything else there.
+_BLOCKS = ("10.77.0.0/16", "10.78.0.0/15", "10.80.0.0/12", "172.24.0.0/13", "192.168.128.0/17")
 
 
 def choose_ranges(taken: Iterable[IPv4Network]) -> tuple[IPv4Network, IPv4Network]:
