@@ -52,9 +52,11 @@ def compose(
 ) -> Composition:
     """The parts of an environment's state: what is common first."""
     releases = (*before, main)
-    common = [Part(name, digest, True) for release in releases for name, digest in release.chart.parts]
+    common = [Part(name, digest, True) for name, digest in main.chart.parts]
     common += list(_images(main, images))
-    own = [
+    # Releases that come before are the environment's own: another may have none, or others.
+    own = [Part(name, digest, False) for release in before for name, digest in release.chart.parts]
+    own += [
         Part(document.name, layer_digest(document), False) for found in releases for document in found.layers.documents
     ]
     named = [[found.namespace, found.release] for found in releases]
