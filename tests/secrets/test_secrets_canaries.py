@@ -167,17 +167,23 @@ def test_an_edit_that_is_taken_leaves_none_either(planted: Any, run: Any, tmp_pa
 
 def told_with_locals(error: BaseException) -> str:
     """A traceback with the locals of every frame, as the most talkative of tools print it."""
-    console = Console(file=io.StringIO(), width=400, color_system=None)
+    written = io.StringIO()
+    console = Console(file=written, width=400, color_system=None)
     console.print(
-        Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True, locals_max_string=None)
+        Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True, locals_max_string=100_000)
     )
     plain = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     chained = error.__context__
-    return console.file.getvalue() + plain + (told_with_locals(chained) if chained else "")  # type: ignore[attr-defined]
+    return written.getvalue() + plain + (told_with_locals(chained) if chained else "")
 
 
-def break_it(path: Path, change: Callable[[str], str]) -> None:
-    path.write_text(change(path.read_text()))
+def break_it(path: Path, change: Callable[[str], str]) -> int:
+    return path.write_text(change(path.read_text()))
+
+
+def without_key(patch: pytest.MonkeyPatch) -> bool:
+    patch.delenv("SOPS_AGE_KEY")
+    return True
 
 
 NO_SOPS = sops.Sops(Path("/none"), (9,))
@@ -186,7 +192,7 @@ ERRORS: dict[str, Callable[[Path, pytest.MonkeyPatch], Any]] = {
     "in clear": lambda path, _: (path.write_text(f"a: {CANARY}\nb: [\n"), open_layer(path)),
     "in clear, valid": lambda path, _: (path.write_text(f"a: {CANARY}\n"), open_layer(path)),
     "in clear, twice": lambda path, _: (path.write_text(f"a: {CANARY}\na: {CANARY}\n"), open_layer(path)),
-    "no key": lambda path, patch: (patch.delenv("SOPS_AGE_KEY"), open_layer(path)),
+    "no key": lambda path, patch: (without_key(patch), open_layer(path)),
     "encrypt not YAML": lambda path, _: seal(f"{CANARY}: ["),
     "encrypt a list": lambda path, _: seal(f"- {CANARY}\n"),
     "encrypt a text": lambda path, _: seal(f"{CANARY}\n"),

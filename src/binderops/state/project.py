@@ -89,8 +89,8 @@ def _shared_places(project: Project) -> Iterator[tuple[KeyPath, str, str | None]
             place = (cluster.context, cluster.kubeconfig, environment.namespace)
             other = seen.setdefault(("namespace", place), name)
             if other != name:
-                path = ("environments", name, "namespace")
-                yield path, f"{environment.namespace} of that cluster is {other}'s already", "one Binder a namespace"
+                named = ("environments", name, "namespace")
+                yield named, f"{environment.namespace} of that cluster is {other}'s already", "one Binder a namespace"
         if node is None:
             continue
         path = ("environments", name, "target", "node")
