@@ -7,7 +7,7 @@ ENV ?= local
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge status test unit e2e check bench docs charts lint types imports environment system reference
+.PHONY: help kill-lego soak-lego up down purge status test unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ check: environment  ## formatting, lints, types, layers: everything that needs n
 unit: environment charts  ## the tests that need no running deployment
 	@$(RUN)/pytest tests --ignore=tests/e2e -q
 
+fuzz-ingress: environment  ## 10,000 hostile Ingresses: what is rendered, nginx accepts
+	@BINDEROPS_FUZZ_CASES=10000 $(RUN)/pytest tests/ingress/test_ingress_fuzz.py -q --timeout 3600
+
 e2e: system environment charts  ## whole journeys, with real Podman, Helm, nginx and Chromium; needs root
 	@scripts/system-packages --tests
 	@$(RUN)/pytest tests/e2e -q
@@ -56,6 +59,12 @@ test: system environment charts  ## unit and e2e
 
 bench: system environment charts  ## speed and memory, each beside its baseline
 	@$(RUN)/python -m bench
+
+kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
+	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s
+
+soak-lego: environment  ## kube-lego with certificates of a minute under traffic, for ten minutes (the tests' own: one)
+	@LEGO_SOAK_SECONDS=600 $(RUN)/pytest tests/lego/test_lego_soak.py -q -s
 
 reference: environment  ## the pages that are made from the files: commands, overview, schema
 	@$(RUN)/python scripts/reference.py

@@ -13,6 +13,7 @@ import pytest
 from binderops import errors
 from binderops.errors import BinderOpsError
 from binderops.ingress.annotations import SUPPORTED
+from binderops.ingress.settings import SUPPORTED_SETTINGS
 from binderops.state.project import json_schema
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,6 @@ def test_every_key_of_an_environment_is_explained() -> None:
     assert [key for key in keys if not re.search(rf"\b{key}\b", page)] == []
 
 
-@pytest.mark.parametrize("name", SUPPORTED)
-def test_every_annotation_is_explained(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({*SUPPORTED, *SUPPORTED_SETTINGS}))
+def test_every_annotation_and_setting_is_explained(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/operate/ingress.md").read_text(encoding="utf-8")

@@ -95,10 +95,10 @@ def test_what_is_rendered_is_accepted_and_holds_nothing_unquoted(
         make("ingress")(
             f"i{number}",
             *(make("rule")(host, *listed) for host, listed in ruled),
-            annotations=annotated,
+            annotations=chosen,
             tls=[{"hosts": named, "secretName": "s"}],
         )
-        for number, (ruled, annotated, named) in enumerate(found)
+        for number, (ruled, chosen, named) in enumerate(found)
     ]
     service, slices = make("service")("a", 80)
     slices["endpoints"][0]["addresses"] = endpoints
