@@ -56,6 +56,19 @@ def test_the_same_content_is_the_same_archive(tmp_path: Path) -> None:
     assert pack_folder(second, tmp_path / "c.tar.gz").digest not in digests
 
 
+def test_files_behind_a_link_are_not_the_repositorys(tmp_path: Path) -> None:
+    folder = make(tmp_path / "repository")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "index.ipynb").write_text("somebody's secret")
+    (folder / "sub").rename(folder / "other")
+    (folder / "sub").symlink_to(tmp_path / "outside")
+    (folder / ".git/info/exclude").write_text("sub\nlink\n")  # or the link itself, which leaves, would be refused
+    assert (folder / "sub/index.ipynb").exists()
+    assert "sub/index.ipynb" not in names(pack_folder(folder, tmp_path / "a.tar.gz"))
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "sub/../../outside", ".."])
 def test_links_that_leave_are_refused(tmp_path: Path, target: str) -> None:
     folder = make(tmp_path / "folder")

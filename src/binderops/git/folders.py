@@ -59,8 +59,14 @@ def _names(folder: Path) -> Iterator[str]:
     tracked = _tracked(folder)
     for name in _walked(folder) if tracked is None else tracked:
         # A tracked file may be deleted; a submodule is listed as a folder, and is another repository.
-        if os.path.lexists(folder / name) and (Path(folder / name).is_symlink() or not (folder / name).is_dir()):
+        is_there = os.path.lexists(folder / name) and not _is_behind_a_link(folder, name)
+        if is_there and ((folder / name).is_symlink() or not (folder / name).is_dir()):
             yield name
+
+
+def _is_behind_a_link(folder: Path, name: str) -> bool:
+    """Whether a link stands where the index has a folder: to git the file is deleted, and it may be anybody's."""
+    return any((folder / parent).is_symlink() for parent in PurePosixPath(name).parents if parent.name)
 
 
 def _tracked(folder: Path) -> list[str] | None:
