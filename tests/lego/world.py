@@ -51,6 +51,8 @@ class World:
         self.client, self.kubeconfig, self.folder = client, kubeconfig, folder
         self.namespace = "t-lego-" + secrets.token_hex(4)
         self.port = free_port()
+        self.solver_address, self.self_check_port = ADDRESS, 0  # 0: the solver's own
+        self.everywhere = False  # or this world's namespace alone
         self.server = ""
         self.ca: Path | None = None
         self.issuers: dict[str, Any] = {}
@@ -63,6 +65,9 @@ class World:
 
     async def remove(self) -> None:
         self.stop(signal.SIGKILL)
+        # Nobody here empties a namespace, and a controller of all namespaces must not meet what is left.
+        for found in (await self.client.list(INGRESS, self.namespace)).items:
+            await self.client.delete(INGRESS, found["metadata"]["name"], self.namespace)
         await self.client.delete(NAMESPACE, self.namespace)
 
     def start(self, name: str = "kube-lego-0") -> subprocess.Popen[bytes]:
@@ -70,8 +75,14 @@ class World:
         file = self.folder / "issuers.yaml"
         file.write_text(yaml.safe_dump(self.issuers))
         command = [sys.executable, "-m", "binderops.lego", "--kubeconfig", str(self.kubeconfig), "--issuers", str(file)]
-        command += ["--watch-namespace", self.namespace, "--solver-address", ADDRESS, "--self-check-passes", "1"]
-        command += ["--self-check-address", f"127.0.0.1:{self.port}", *self.arguments]
+        command += [
+            *([] if self.everywhere else ["--watch-namespace", self.namespace]),
+            "--solver-address",
+            self.solver_address,
+            "--self-check-passes",
+            "1",
+        ]
+        command += ["--self-check-address", f"127.0.0.1:{self.self_check_port or self.port}", *self.arguments]
         told = {"LEGO_URL": self.server, "LEGO_EMAIL": "admin@example.org", "LEGO_PORT": str(self.port)}
         told |= {"POD_NAME": name, "POD_NAMESPACE": self.namespace, "LEGO_LOG_LEVEL": "debug"}
         if self.ca is not None:
