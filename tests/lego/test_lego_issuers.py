@@ -164,3 +164,24 @@ async def test_one_of_two_replicas_works_and_the_other_takes_over(local: World) 
     finally:
         first.kill()
         first.wait(timeout=10)
+
+
+async def test_an_ingress_that_goes_leaves_its_secret_and_nothing_else(local: World) -> None:
+    local.start()
+    await local.client.create(ingress("web", local.namespace, ("web-tls", ["binder.localhost"])))
+    await local.client.create(ingress("failing", local.namespace, ("failing-tls", ["a.example.org"])))
+    pair = await local.issued("web-tls")
+    await local.event("Failed")
+    for name in ("web", "failing"):
+        await local.client.delete(INGRESS, name, local.namespace)
+
+    async def dropped() -> bool:
+        return local.log().count("asked for no longer") == 2
+
+    await local.until(dropped)
+    # It is as good as before to whoever asks again, and no new one is made.
+    await local.client.create(ingress("again", local.namespace, ("web-tls", ["binder.localhost"])))
+    await local.client.create(ingress("last", local.namespace, ("last-tls", ["hub.localhost"])))
+    await local.issued("last-tls")
+    secret = await local.secret("web-tls")
+    assert secret is not None and pair_in(secret).leaf == pair.leaf
