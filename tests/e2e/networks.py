@@ -13,6 +13,14 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 _DEADLINE = 20.0  # seconds for a command, and for a server to listen
+# As `python -m http.server`, which looks up its own name first: no server of names is in reach of such a host.
+_WEB_SERVER = """\
+import functools, http.server, socketserver, sys
+address, port, folder = sys.argv[1:]
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer((address, int(port)), handler).serve_forever()
+"""
 
 
 @dataclass
@@ -45,11 +53,7 @@ class Host:
 
     def serve(self, folder: Path, *, port: int) -> None:
         """Serves a folder by HTTP."""
-        self.start(
-            *(sys.executable, "-m", "http.server", str(port)),
-            *("--bind", self.address, "--directory", str(folder)),
-            port=port,
-        )
+        self.start(sys.executable, "-c", _WEB_SERVER, self.address, str(port), str(folder), port=port)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tests.e2e.repositories import Repositories
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
 
 CHROMIUM = "/usr/bin/chromium"
+PATIENCE = 60_000  # milliseconds
 # Without these the browser asks for its maker's hosts, which a closed network refuses many at a time.
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -36,7 +37,8 @@ def browser_page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
         yield page
         browser.close()
 
@@ -74,9 +76,7 @@ def test_a_launch_that_fails_says_what_its_author_can_do(
     page = browser_page
     repositories.add("misspelt", {"requirements.txt": "no-such-package-of-binderops\n"})
     page.goto(f"{binder.url}v2/git/git%3A%2F%2F198.51.100.2%2Fmisspelt/HEAD")
-    expect(page.locator("#failure-title")).to_have_text(
-        "No package in the index fits no-such-package-of-binderops", timeout=60_000
-    )
+    expect(page.locator("#failure-title")).to_have_text("No package in the index fits no-such-package-of-binderops")
     expect(page.locator("#failure-quote")).to_contain_text("was not found in the package registry")
     expect(page.locator("#log")).to_contain_text("install-requirements")
     picture(page, "failed")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,33 +78,62 @@ def _lives(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("step", ["release", "proof"])
-def test_interrupted_it_goes_on_from_there(deployed: Any, step: str) -> None:
-    before = {"release": "node", "proof": "release"}[step]
-    code, told = _interrupt(deployed, after=f"✓ {before}")
+@pytest.mark.parametrize("step", ["images", "release", "proof"])
+def test_interrupted_it_goes_on_from_there(deployed: Any, tmp_path: Path, step: str) -> None:
+    begun = {
+        "images": lambda told: _builds_an_image(),
+        "release": lambda told: "✓ node" in told,
+        "proof": lambda told: "✓ release" in told,
+    }[step]
+    if step == "images":
+        _forget_an_image()
+    code, told = _interrupt(deployed, tmp_path, begun)
     assert code == 130, told
     assert "goes on from here" in told
+    assert not _builds_an_image()
     assert deployed.json("up", NAME)["proof"]["answer"] > 0
 
 
-def _interrupt(deployed: Any, *, after: str) -> tuple[int, str]:
-    """Ctrl-C as soon as `up` has said `after`."""
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "binderops"), "up", NAME, "--directory", str(deployed.root)],
-        env=deployed.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+def _interrupt(deployed: Any, folder: Path, begun: Callable[[str], bool]) -> tuple[int, str]:
+    """Ctrl-C once `begun` holds of what `up` has said."""
+    log = folder / "told"
+    with log.open("w") as told:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "binderops"), "up", NAME, "--directory", str(deployed.root)],
+            env=deployed.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+        )
+    until(lambda: begun(log.read_text()) or process.poll() is not None, "the step to begin", timeout=120)
+    process.send_signal(signal.SIGINT)
+    return process.wait(60), log.read_text()
+
+
+def _forget_an_image() -> None:
+    """Takes away the names by which `up` knows an image of the same sources: it is built again, from the cache."""
+    store = [*("podman", "--root", str(STATE / "images/storage")), *("--runroot", str(STATE / "images/run"))]
+    listed = subprocess.run(
+        [*store, "images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/binderops/build"],
+        capture_output=True,
         text=True,
-    )
-    assert process.stderr is not None
-    told = ""
-    for line in process.stderr:
-        told += line
-        if line.startswith(after):
-            process.send_signal(signal.SIGINT)
-            break
-    told += process.stderr.read()
-    return process.wait(60), told
+        timeout=60,
+        check=True,
+    ).stdout.split()
+    assert len(listed) >= 2, "by source, and the latest"
+    for name in listed:
+        subprocess.run([*store, "untag", name, name], capture_output=True, timeout=60, check=True)
+
+
+def _builds_an_image() -> bool:
+    wanted = f"{STATE}/images/work"
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_text(errors="replace")
+        except OSError:
+            continue
+        if command.startswith("podman\0build") and wanted in command:
+            return True
+    return False
 
 
 def test_down_leaves_nothing_running_and_up_brings_the_same_back(deployed: Any) -> None:
@@ -151,7 +181,7 @@ def test_not_root_is_one_sentence(deployed: Any) -> None:
 
 @pytest.mark.skipif(KEPT, reason="BINDEROPS_E2E_KEEP keeps the deployment")
 def test_purge_leaves_nothing(deployed: Any) -> None:
-    assert files((STATE, RUN)), "the listing sees what is there"
+    assert files((RUN,)), "the listing sees what is there"
     leak = STATE / "nodes" / NAME / "volumes" / "leak"
     leak.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "leak", str(leak)], check=True, timeout=20)
