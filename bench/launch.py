@@ -118,8 +118,9 @@ def _silent(phase: str, text: str) -> None:
 
 def _dockerfile(workspace: Workspace) -> str:
     image = workspace.deployment().computed["global"]["images"]["notebook"]
+    # Build pods know the base by the first digits of its digest (binderops.images.buildbase).
     return (
-        f"FROM {image['name']}@{image['tag']}\n"
+        f"FROM {image['name']}:{image['tag'].removeprefix('sha256:')[:12]}\n"
         "COPY --chown=1000:1000 . /home/jovyan\nWORKDIR /home/jovyan\n"
         "RUN python3 -m pip install --no-cache-dir -r requirements.txt\n"
     )

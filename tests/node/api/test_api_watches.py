@@ -146,6 +146,8 @@ async def test_a_client_that_does_not_read_is_cut_off_and_holds_up_nobody(
     assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
     bulk = "x" * 200_000
     good = api.watch(path, resourceVersion=version, timeoutSeconds="60")
+    await api.ask("PATCH", f"{path}/l", {"metadata": {"annotations": {"n": "first"}}}, media=MERGE)
+    await take_events(good, 1)  # it watches from here on, whatever the history holds
     seen = 0
     for batch in range(15):
         patches = [{"metadata": {"annotations": {"n": f"{batch}-{number}{bulk}"}}} for number in range(10)]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from binderops.node.store.records import Change, Record
 
 HISTORY = 1024  # changes kept for each resource, minutes of a busy node,
-HISTORY_BYTES = 4 * 1024 * 1024  # and bytes: release records of Helm are a megabyte each
+HISTORY_BYTES = 1024 * 1024  # and bytes: there are a dozen busy resources; who is further behind lists again
 BACKLOG = 4096  # events that one watcher may be behind before it is cut off,
 BACKLOG_BYTES = 16 * 1024 * 1024  # and bytes
 
