@@ -94,8 +94,9 @@ async def test_no_handshake_fails_while_certificates_of_a_minute_are_renewed(
     context = ssl.create_default_context(cadata=chain_pem([pebble.root()]))
 
     async def served() -> bool:
+        # An old worker may take a connection or two with the placeholder while the first certificate comes into force.
         try:
-            return await handshake(proxy.https, HOSTS[0], context) > 0
+            return all([await handshake(proxy.https, host, context) > 0 for host in HOSTS for _ in range(20)])
         except (OSError, TimeoutError):
             return False
 
