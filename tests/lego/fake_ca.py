@@ -49,6 +49,8 @@ class FakeCa:
         self.retry_after: str | None = None
         self.order_not_ready = 0  # finalize requests that are refused as too early
         self.failing: dict[str, Answer] = {}  # by name: what its validation ends with
+        self.validating = False  # validation begins, and does not end
+        self.lost: set[str] = set()  # orders (by number) whose validation failed while nobody looked
         self.wrong_chain = False
         self.skew = timedelta()  # how far ahead the CA's clock is
         self.life = timedelta(days=90)
@@ -56,7 +58,7 @@ class FakeCa:
         self.window_retry_after = "21600"
         self.orders: list[dict[str, Any]] = []  # what newOrder was asked for
         self.accounts: set[str] = set()
-        self.finalized = 0
+        self.finalized = self.answered = 0
         self.url = ""
         self._state: dict[str, dict[str, Any]] = {}
         self._authority, self._other = make_authority(), make_authority()
@@ -100,6 +102,7 @@ class FakeCa:
             case ["authz", number, name]:
                 return self._authorization(number, name)
             case ["challenge", number, name]:
+                self.answered += 1
                 self._state[number]["proved"].add(name)
                 code, body, _ = self._authorization(number, name)
                 return code, body["challenges"][0], {"Link": f'<{self.url}/authz/{number}/{name}>;rel="up"'}
@@ -125,7 +128,8 @@ class FakeCa:
 
     def _order(self, number: str) -> Answer:
         state, headers = self._state[number], {}
-        status = "ready" if state["proved"] >= set(state["names"]) else "pending"
+        proved = state["proved"] >= set(state["names"]) and not self.validating
+        status = "ready" if proved else "pending"
         if state["polls"] is not None:
             status = "processing" if state["polls"] > 0 else "valid"
             state["polls"] -= 1
@@ -146,7 +150,9 @@ class FakeCa:
     def _authorization(self, number: str, name: str) -> Answer:
         proved = name in self._state[number]["proved"]
         failed = self.failing.get(name) if proved else None
-        status = "invalid" if failed else "valid" if proved else "pending"
+        if number in self.lost:
+            failed = problem("connection", "connection refused")
+        status = "invalid" if failed else "valid" if proved and not self.validating else "pending"
         challenge = {"type": "http-01", "url": f"{self.url}/challenge/{number}/{name}", "status": status}
         challenge["token"] = base64.urlsafe_b64encode(name.encode().ljust(32, b"-")).decode().rstrip("=")
         if failed:

@@ -81,6 +81,26 @@ async def test_killed_while_the_ca_is_processing(world: World, ca: FakeCa) -> No
     assert len(ca.orders) == 1 and ca.finalized == 1, "the order and the key of before were used"
 
 
+async def test_an_order_that_failed_while_nobody_ran_is_no_failure(world: World, ca: FakeCa) -> None:
+    ca.validating = True
+    world.start()
+    await ask(world)
+
+    async def answered() -> bool:
+        return ca.answered == len(HOSTS)
+
+    await world.until(answered)
+    world.stop(9)
+    # The CA has come and found nobody, and says so only after the next controller looked at the order.
+    ca.validating, ca.lost = False, {"0"}
+    for state in ca._state.values():
+        state["proved"].clear()
+    world.start()
+    await world.issued("web-tls")
+    assert len(ca.orders) == 2
+    assert await world.events("Failed") == []
+
+
 async def test_subproblems_are_told_by_name(world: World, ca: FakeCa) -> None:
     ca.refuse_orders = [
         problem(

@@ -58,15 +58,36 @@ class Ordering:
         await self._orders.remove(wanted)
 
     async def _obtain(self, door: AcmeDoor, wanted: Wanted, ingress: Object, current: Pair | None) -> Pair:
+        pending, order = await self._resume(door, wanted)
+        if order is not None:
+            try:
+                return await self._finish(door, wanted, ingress, current, pending=pending, order=order)
+            except CertificateError as error:
+                if _can_go_on(error):
+                    raise
+                # Nobody answered its challenges while no controller ran: that says nothing about a new order.
+                log.info("an order of before is given up", secret=wanted.secret_name, why=str(error))
+                pending = None
+        return await self._finish(door, wanted, ingress, current, pending=pending, order=None)
+
+    async def _finish(
+        self,
+        door: AcmeDoor,
+        wanted: Wanted,
+        ingress: Object,
+        current: Pair | None,
+        *,
+        pending: PendingOrder | None,
+        order: Order | None,
+    ) -> Pair:
+        """An order (placed here, if there is none) to its end; one that cannot go on is forgotten."""
         async with AsyncExitStack() as path:
-            pending, order = await self._resume(door, wanted)
             if order is None or order.status == "pending":
                 await path.enter_async_context(self._challenges.path(wanted, ingress))
+            pending = pending or await self._orders.begin(wanted, ingress)
             if order is None:
-                pending = pending or await self._orders.begin(wanted, ingress)
                 order = await self._place(door, wanted, current)
                 pending = await self._orders.record(pending, order.url)
-            assert pending is not None
             try:
                 order = await self._follow(door, wanted, pending, order)
                 return await self._collect(door, wanted, pending, order, current)
