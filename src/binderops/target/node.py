@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -119,6 +120,8 @@ class NodeTarget:
         report("removing files")
         await asyncio.to_thread(shutil.rmtree, self.folder, True)
         await asyncio.to_thread(shutil.rmtree, self.run / self.name, True)
+        with contextlib.suppress(OSError):  # other nodes' are in it
+            self.run.rmdir()
         return [f"{self.folder}: could not be removed"] if self.folder.exists() else []
 
     def _spawn(self) -> subprocess.Popen[bytes]:
