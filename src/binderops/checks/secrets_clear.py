@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,17 +171,4 @@ def _exists(root: Path, commit: str) -> bool:
 
 
 def _git(root: Path, *arguments: str, give: bytes = b"") -> bytes:
-    try:
-        done = subprocess.run(
-            process.command("-C", str(root), *arguments),
-            env=process.environment(),
-            input=give,
-            capture_output=True,
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        raise GitError(f"git did not answer within {_GIT_SECONDS} s", where=str(root)) from None
-    if done.returncode != 0:
-        raise GitError("git failed", where=str(root), why=done.stderr.decode(errors="replace").strip()[:300])
-    return done.stdout
+    return process.output(root, *arguments, give=give, seconds=_GIT_SECONDS)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
+
+from binderops.errors import GitError
 
 ALLOWED_PROTOCOLS = ("http", "https", "git", "ssh")
 
@@ -45,3 +49,21 @@ def environment(protocols: Iterable[str] = ALLOWED_PROTOCOLS) -> dict[str, str]:
         "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=10",
         "GIT_ALLOW_PROTOCOL": ":".join(protocols),
     }
+
+
+def output(folder: Path, *arguments: str, give: bytes = b"", seconds: float) -> bytes:
+    """What git prints of a folder; GitError where it fails, with its own words, or does not answer in `seconds`."""
+    try:
+        done = subprocess.run(
+            command("-C", str(folder), *arguments),
+            env=environment(),
+            input=give,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        raise GitError(f"git did not answer within {seconds:.0f} s", where=str(folder)) from None
+    if done.returncode != 0:
+        raise GitError("git failed", where=str(folder), why=done.stderr.decode(errors="replace").strip()[:300])
+    return done.stdout

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hmac
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from binderops.errors import SealBrokenError, SecretsError, UsageError
+from binderops.errors import GitError, SealBrokenError, SecretsError, UsageError
 from binderops.git import process
 from binderops.secrets.values import ClearText, reveal_bytes
 
@@ -138,16 +137,8 @@ def _walk(content: bytes, position: int) -> Iterator[tuple[int, bytes, int]]:
 
 def _git(tree: Path, *arguments: str, give: bytes = b"") -> bytes:
     try:
-        done = subprocess.run(
-            process.command("-C", str(tree), *arguments),
-            env=process.environment(),
-            input=give,
-            capture_output=True,
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        raise UsageError("git did not answer", where=str(tree)) from None
-    if done.returncode != 0:
-        raise UsageError("that is no git repository", where=str(tree), why=done.stderr.decode(errors="replace")[:200])
-    return done.stdout
+        return process.output(tree, *arguments, give=give, seconds=_GIT_SECONDS)
+    except GitError as error:
+        if error.why is None:
+            raise UsageError("git did not answer", where=str(tree)) from None
+        raise UsageError("that is no git repository", where=str(tree), why=error.why[:200]) from None
