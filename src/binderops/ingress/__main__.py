@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from binderops.errors import BinderOpsError
 from binderops.ingress.controller import Arguments, run
 from binderops.ingress.routing import Key
 from binderops.kube.client import Client
+from binderops.kube.programs import until_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -76,14 +76,7 @@ def _object(text: str) -> Key:
 async def _until_stopped(arguments: Arguments, kubeconfig: Path | None) -> None:
     client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
     async with client:
-        task = asyncio.create_task(run(client, arguments))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            log.info("stopped")
+        await until_stopped(run(client, arguments))
 
 
 if __name__ == "__main__":

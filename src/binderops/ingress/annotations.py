@@ -70,13 +70,13 @@ def parse_annotations(
 
 
 def _parse(name: str, value: str) -> dict[str, Any]:
-    parser = _PARSERS.get(name)
+    parser = PARSERS.get(name)
     if parser is None:
         raise ValueError("it is not supported")
     return {name.replace("-", "_"): parser(value)}
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     "proxy-body-size": values.mebibytes,
     "proxy-connect-timeout": values.seconds,
     "proxy-read-timeout": values.seconds,
@@ -93,5 +93,5 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "backend-protocol": values.one_of("HTTP"),
 }
 
-SUPPORTED = tuple(sorted(_PARSERS))
-assert {name.replace("-", "_") for name in _PARSERS} | {"closed"} == {field.name for field in fields(Options)}
+SUPPORTED = tuple(sorted(PARSERS))
+assert {name.replace("-", "_") for name in PARSERS} | {"closed"} == {field.name for field in fields(Options)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from binderops.ingress import values
-from binderops.ingress.annotations import DEFAULT_OPTIONS, Options, Refusal
+from binderops.ingress.annotations import DEFAULT_OPTIONS, PARSERS, Options, Refusal
 from binderops.ingress.configuration import Settings
 
 
@@ -34,16 +34,20 @@ class ControllerSettings:
 
 DEFAULT_SETTINGS = ControllerSettings()
 
+# What an annotation sets for one Ingress, and a setting for all that do not.
 _OPTIONS: dict[str, Callable[[str], Any]] = {
-    "proxy-body-size": values.mebibytes,
-    "proxy-connect-timeout": values.seconds,
-    "proxy-read-timeout": values.seconds,
-    "proxy-send-timeout": values.seconds,
-    "proxy-buffering": values.boolean,
-    "proxy-request-buffering": values.boolean,
-    "ssl-redirect": values.boolean,
-    "force-ssl-redirect": values.boolean,
-    "hsts": values.boolean,
+    name: PARSERS[name]
+    for name in (
+        "proxy-body-size",
+        "proxy-connect-timeout",
+        "proxy-read-timeout",
+        "proxy-send-timeout",
+        "proxy-buffering",
+        "proxy-request-buffering",
+        "ssl-redirect",
+        "force-ssl-redirect",
+        "hsts",
+    )
 }
 _OWN: dict[str, Callable[[str], Any]] = {
     "hsts-max-age": values.age,

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import structlog
 
 from binderops.errors import BinderOpsError, UsageError
 from binderops.kube.client import Client
+from binderops.kube.programs import until_stopped
 from binderops.lego.controller import run
 from binderops.lego.settings import DEFAULT_ISSUER, Settings, read_issuers
 
@@ -79,14 +79,7 @@ def _settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Se
 async def _until_stopped(settings: Settings, kubeconfig: Path | None) -> None:
     client = Client.from_kubeconfig(kubeconfig, field_manager="kube-lego") if kubeconfig else Client.in_cluster()
     async with client:
-        task = asyncio.create_task(run(client, settings))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            log.info("stopped")
+        await until_stopped(run(client, settings))
 
 
 if __name__ == "__main__":
