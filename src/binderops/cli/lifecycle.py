@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from binderops.cli.wiring import gate_of, image_builder, open_workspace
 from binderops.delivery import launch_action, stopping
 from binderops.delivery.results import DownResult, LaunchResult, PurgeResult, UpResult
 from binderops.delivery.up import up as bring_up
+from binderops.delivery.workspace import Workspace
 from binderops.errors import MachineError
 
 WithoutProofOption = Annotated[
@@ -21,9 +23,12 @@ WithoutProofOption = Annotated[
 ]
 
 
-def _root_for(environment: str, verb: str) -> None:
-    if os.geteuid() != 0:
+def _open(directory: Path, environment: str, verb: str) -> Workspace:
+    """The workspace of a command that starts or stops things: a node is root's."""
+    workspace = open_workspace(directory, environment)
+    if workspace.environment.target.node and os.geteuid() != 0:
         raise MachineError(f"{verb} {environment} needs root", why="a node is root's", hint=f"sudo make {verb}")
+    return workspace
 
 
 @app.command()
@@ -41,9 +46,7 @@ def up(
     """
 
     async def action(progress: ConsoleProgress) -> UpResult:
-        workspace = open_workspace(directory, environment)
-        if workspace.environment.target.node:
-            _root_for(environment, "up")
+        workspace = _open(directory, environment, "up")
         gate = gate_of(workspace, without_proof)
         return await bring_up(workspace, build_images=image_builder(workspace), gate=gate, progress=progress)
 
@@ -70,10 +73,7 @@ def down(
     """
 
     async def action(progress: ConsoleProgress) -> DownResult:
-        workspace = open_workspace(directory, environment)
-        if workspace.environment.target.node:
-            _root_for(environment, "down")
-        return await stopping.down(workspace, progress=progress)
+        return await stopping.down(_open(directory, environment, "down"), progress=progress)
 
     perform(action, output=output, show=lambda _: show_lines([("Again", f"binderops up {environment}")]))
 
@@ -88,14 +88,7 @@ def purge(
     """
 
     async def action(progress: ConsoleProgress) -> PurgeResult:
-        workspace = open_workspace(directory, environment)
-        if workspace.environment.target.node:
-            _root_for(environment, "purge")
-        nodes = workspace.state / "nodes"
-        others = [folder for folder in nodes.iterdir() if nodes.is_dir()] if nodes.is_dir() else []
-        node = workspace.environment.target.node
-        last = all(node is not None and folder.name == node.name for folder in others)
-        return await stopping.purge(workspace, last=last, progress=progress)
+        return await stopping.purge(_open(directory, environment, "purge"), progress=progress)
 
     perform(action, output=output, show=lambda result: show_lines([("stays", line) for line in result.stays]))
 

@@ -20,10 +20,9 @@ async def down(workspace: Workspace, *, progress: Progress) -> DownResult:
     return DownResult(environment=workspace.name, target=step.summary)
 
 
-async def purge(workspace: Workspace, *, last: bool, progress: Progress) -> PurgeResult:
-    """Removes the environment. With `last` (no other environment lives on this machine) the images and the state
-    folder go too.
-    """
+async def purge(workspace: Workspace, *, progress: Progress) -> PurgeResult:
+    """Removes the environment; where no other lives on this machine, the images and the state folder go too."""
+    last = _is_last(workspace)
     was_made = (await workspace.target.health()).made
     removed: list[str] = []
     stays: list[str] = []
@@ -53,3 +52,8 @@ async def purge(workspace: Workspace, *, last: bool, progress: Progress) -> Purg
         step.summary = "removed"
     stays.append("Debian packages that were installed: other programs may use them by now")
     return PurgeResult(environment=workspace.name, removed=tuple(removed), stays=tuple(stays))
+
+
+def _is_last(workspace: Workspace) -> bool:
+    node = workspace.environment.target.node
+    return all(node is not None and folder.name == node.name for folder in workspace.state.glob("nodes/*"))

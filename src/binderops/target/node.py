@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from binderops.errors import MachineError, TargetError
+from binderops.errors import TargetError
 from binderops.kube.client import Client
 from binderops.target.machine import examine_machine
 from binderops.target.protocol import Access, Ensured, Health, Report
@@ -222,12 +222,3 @@ class NodeTarget:
         except OSError:
             return "no log"
         return "\n".join(lines[-8:])
-
-
-def require_root() -> None:
-    """Raises MachineError in one sentence where this is not root."""
-    if os.geteuid() != 0:
-        raise MachineError("this needs root", why="a node is root's", hint="sudo make up")
-
-
-__all__ = ["NodeTarget", "require_root"]
