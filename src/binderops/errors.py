@@ -63,6 +63,10 @@ class BinderOpsError(Exception):
 
     reference: ClassVar[str] = "error"
 
+    def __init_subclass__(cls, *, reference: str) -> None:
+        super().__init_subclass__()
+        cls.reference = reference
+
     def __init__(self, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
@@ -81,124 +85,84 @@ class BinderOpsError(Exception):
         return "; ".join(parts)
 
 
-class UsageError(BinderOpsError):
+class UsageError(BinderOpsError, reference="usage"):
     """A command was called in a way that cannot work."""
 
-    reference = "usage"
 
-
-class MachineError(BinderOpsError):
+class MachineError(BinderOpsError, reference="machine"):
     """This machine cannot do what was asked."""
 
-    reference = "machine"
 
-
-class StoreFailedError(MachineError):
+class StoreFailedError(MachineError, reference="machine.store"):
     """The node's store cannot be opened, or the disk did not take a write: nothing of that write was stored."""
 
-    reference = "machine.store"
 
-
-class StateError(BinderOpsError):
+class StateError(BinderOpsError, reference="state"):
     """A file of the deployment is wrong."""
 
-    reference = "state"
 
-
-class ValuesError(StateError):
+class ValuesError(StateError, reference="state.values"):
     """A values file is wrong: a key, a type, a place."""
 
-    reference = "state.values"
 
-
-class ChartError(StateError):
+class ChartError(StateError, reference="state.chart"):
     """A chart is missing, stale, or does not render."""
 
-    reference = "state.chart"
 
-
-class SecretsError(BinderOpsError):
+class SecretsError(BinderOpsError, reference="secrets"):
     """A sealed file cannot be opened, or holds what it must not."""
 
-    reference = "secrets"
 
-
-class NotAReaderError(SecretsError):
+class NotAReaderError(SecretsError, reference="secrets.not-a-reader"):
     """A sealed file is for others; the text names its readers and the keys at hand."""
 
-    reference = "secrets.not-a-reader"
 
-
-class NotSealedError(SecretsError):
+class NotSealedError(SecretsError, reference="secrets.not-sealed"):
     """A file that should be sealed lies there in clear."""
 
-    reference = "secrets.not-sealed"
 
-
-class SealBrokenError(SecretsError):
+class SealBrokenError(SecretsError, reference="secrets.broken"):
     """A sealed file was changed without its key: its message authentication code does not fit."""
 
-    reference = "secrets.broken"
 
-
-class HelmError(BinderOpsError):
+class HelmError(BinderOpsError, reference="helm"):
     """Helm refused, or did not answer in time."""
 
-    reference = "helm"
 
-
-class TargetError(BinderOpsError):
+class TargetError(BinderOpsError, reference="target"):
     """The place to run cannot be reached or made."""
 
-    reference = "target"
 
-
-class DeliveryError(BinderOpsError):
+class DeliveryError(BinderOpsError, reference="delivery"):
     """A deployment did not become what it should be."""
 
-    reference = "delivery"
 
-
-class NotReadyError(DeliveryError):
+class NotReadyError(DeliveryError, reference="delivery.not-ready"):
     """An object cannot get ready; `why` quotes the reason (image, crash with its last log lines, probe)."""
 
-    reference = "delivery.not-ready"
 
-
-class ProofError(DeliveryError):
+class ProofError(DeliveryError, reference="delivery.proof"):
     """The deployment is up, but a launch on it failed."""
 
-    reference = "delivery.proof"
 
-
-class PromotionError(DeliveryError):
+class PromotionError(DeliveryError, reference="delivery.promotion"):
     """The environment that promotes here has not proven this common part; `why` says what is missing."""
 
-    reference = "delivery.promotion"
 
-
-class RollbackError(DeliveryError):
+class RollbackError(DeliveryError, reference="delivery.rollback"):
     """No revision that Helm still has was ever proven, or only the live one."""
 
-    reference = "delivery.rollback"
 
-
-class LedgerError(DeliveryError):
+class LedgerError(DeliveryError, reference="ledger.broken"):
     """A record of a proof was changed, removed or put in: the chain of hashes does not fit."""
 
-    reference = "ledger.broken"
 
-
-class ImageError(BinderOpsError):
+class ImageError(BinderOpsError, reference="images"):
     """An image cannot be built, found or published."""
 
-    reference = "images"
 
-
-class KubernetesError(BinderOpsError):
+class KubernetesError(BinderOpsError, reference="kubernetes"):
     """The Kubernetes API answered with a Status that is not success (`code` is HTTP's, `status` the whole Status)."""
-
-    reference = "kubernetes"
 
     def __init__(
         self,
@@ -217,128 +181,88 @@ class KubernetesError(BinderOpsError):
         self.status = status or {}
 
 
-class NotFoundError(KubernetesError):
+class NotFoundError(KubernetesError, reference="kubernetes.not-found"):
     """404."""
 
-    reference = "kubernetes.not-found"
 
-
-class ConflictError(KubernetesError):
+class ConflictError(KubernetesError, reference="kubernetes.conflict"):
     """409: the resource version is stale, or another manager owns a field."""
 
-    reference = "kubernetes.conflict"
 
-
-class AlreadyExistsError(ConflictError):
+class AlreadyExistsError(ConflictError, reference="kubernetes.already-exists"):
     """409 with reason AlreadyExists."""
 
-    reference = "kubernetes.already-exists"
 
-
-class GoneError(KubernetesError):
+class GoneError(KubernetesError, reference="kubernetes.gone"):
     """410: the resource version is too old; list again."""
 
-    reference = "kubernetes.gone"
 
-
-class ForbiddenError(KubernetesError):
+class ForbiddenError(KubernetesError, reference="kubernetes.forbidden"):
     """403."""
 
-    reference = "kubernetes.forbidden"
 
-
-class InvalidError(KubernetesError):
+class InvalidError(KubernetesError, reference="kubernetes.invalid"):
     """422 or 400: the object is not acceptable."""
 
-    reference = "kubernetes.invalid"
 
-
-class RegistryError(BinderOpsError):
+class RegistryError(BinderOpsError, reference="registry"):
     """An image registry refused, or sent what is not a manifest."""
 
-    reference = "registry"
 
-
-class GitError(BinderOpsError):
+class GitError(BinderOpsError, reference="git"):
     """Git could not resolve or fetch."""
 
-    reference = "git"
 
-
-class EngineError(BinderOpsError):
+class EngineError(BinderOpsError, reference="engine"):
     """Podman refused, or did not answer in time."""
 
-    reference = "engine"
 
-
-class EngineNotFoundError(EngineError):
+class EngineNotFoundError(EngineError, reference="engine.not-found"):
     """No such image or container."""
 
-    reference = "engine.not-found"
 
-
-class EngineUnavailableError(EngineError):
+class EngineUnavailableError(EngineError, reference="engine.unavailable"):
     """Podman's service does not answer on its socket."""
 
-    reference = "engine.unavailable"
 
-
-class PullError(EngineError):
+class PullError(EngineError, reference="engine.pull"):
     """An image cannot be pulled; `why` is the registry's or Podman's reason."""
 
-    reference = "engine.pull"
 
-
-class NetworkError(BinderOpsError):
+class NetworkError(BinderOpsError, reference="network"):
     """The kernel, or a program that shapes its network, refused a namespace, an address, a route or a rule."""
 
-    reference = "network"
 
-
-class BinderError(BinderOpsError):
+class BinderError(BinderOpsError, reference="binder"):
     """The binder cannot serve a request; `what` is the text that the launch page shows."""
 
-    reference = "binder"
 
-
-class SpecError(BinderError):
+class SpecError(BinderError, reference="binder.spec"):
     """The request does not name a repository that may be launched here."""
 
-    reference = "binder.spec"
 
-
-class QuotaError(BinderError):
+class QuotaError(BinderError, reference="binder.quota"):
     """Too many servers run (`label` is the metric's: pod_quota or repo_quota)."""
-
-    reference = "binder.quota"
 
     def __init__(self, what: str, *, label: str) -> None:
         super().__init__(what)
         self.label = label
 
 
-class BuildError(BinderError):
+class BuildError(BinderError, reference="binder.build"):
     """A build pod could not do its work."""
 
-    reference = "binder.build"
 
-
-class HubError(BinderError):
+class HubError(BinderError, reference="binder.hub"):
     """The hub refused, or a server did not start."""
 
-    reference = "binder.hub"
 
-
-class ProxyConfigurationError(BinderOpsError):
+class ProxyConfigurationError(BinderOpsError, reference="ingress.configuration"):
     """The proxy (nginx) does not accept a configuration; the one before stays in force."""
 
-    reference = "ingress.configuration"
 
-
-class CertificateError(BinderOpsError):
+class CertificateError(BinderOpsError, reference="lego"):
     """A certificate cannot be had, or is not one that may be served; `reason` is one word for metrics and Events."""
-
-    reference = "lego"
 
     def __init__(
         self,
@@ -353,14 +277,12 @@ class CertificateError(BinderOpsError):
         self.reason = reason
 
 
-class AcmeError(CertificateError):
+class AcmeError(CertificateError, reference="lego.acme"):
     """An ACME server refused (`reason` is its error's type, as RFC 8555 names it), failed, or did not answer.
 
     `retry_after` is in seconds from now, where the server named a time. `transient`: nothing was decided, and the order
     that the request was about may go on.
     """
-
-    reference = "lego.acme"
 
     def __init__(
         self,
@@ -378,16 +300,12 @@ class AcmeError(CertificateError):
         self.retry_after = retry_after
 
 
-class SelfCheckError(CertificateError):
+class SelfCheckError(CertificateError, reference="lego.self-check"):
     """A challenge's path does not lead to the solver: the CA would be refused, too, so no order was placed."""
 
-    reference = "lego.self-check"
 
-
-class SpawnError(BinderOpsError):
+class SpawnError(BinderOpsError, reference="hub.spawn"):
     """A user's server ended, or did not answer, while the hub started it. The hub shows its text in the progress."""
-
-    reference = "hub.spawn"
 
     @property
     def jupyterhub_message(self) -> str:
@@ -395,28 +313,20 @@ class SpawnError(BinderOpsError):
         return str(self)
 
 
-class PodError(BinderOpsError):
+class PodError(BinderOpsError, reference="pod"):
     """A pod cannot run as its spec wants; `what` is in the kubelet's words."""
 
-    reference = "pod"
 
-
-class ContainerConfigError(PodError):
+class ContainerConfigError(PodError, reference="pod.container-config"):
     """A container's configuration is not possible (the kubelet's CreateContainerConfigError)."""
 
-    reference = "pod.container-config"
 
-
-class VolumeSetupError(PodError):
+class VolumeSetupError(PodError, reference="pod.volume"):
     """A volume cannot be set up (the kubelet's FailedMount)."""
 
-    reference = "pod.volume"
 
-
-class ContainerImageError(PodError):
+class ContainerImageError(PodError, reference="pod.image"):
     """A container's image cannot be had; `reason` is ErrImagePull, ErrImageNeverPull or InvalidImageName."""
-
-    reference = "pod.image"
 
     def __init__(self, reason: str, what: str) -> None:
         super().__init__(what)
