@@ -107,18 +107,18 @@ def test_run_as_non_root(context: dict[str, Any], image_user: str, message: str)
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [
-        ({}, {"cpu": {"shares": 2}, "pids": {"limit": 8192}}),
+        ({}, {"cpu": {"shares": 2}, "pids": {"limit": 4096}}),
         (
             {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "250m"}},
             {
                 "cpu": {"shares": 256, "quota": 150000, "period": 100000},
                 "memory": {"limit": 1 << 30},
-                "pids": {"limit": 8192},
+                "pids": {"limit": 4096},
             },
         ),
         (
             {"limits": {"cpu": "1m"}},
-            {"cpu": {"shares": 2, "quota": 1000, "period": 100000}, "pids": {"limit": 8192}},
+            {"cpu": {"shares": 2, "quota": 1000, "period": 100000}, "pids": {"limit": 4096}},
         ),
     ],
 )

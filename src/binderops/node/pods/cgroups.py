@@ -1,11 +1,69 @@
-"""The control groups of a pod, parent of its containers'. The engine makes them, and leaves them behind."""
+"""The control groups of a pod, parent of its containers'.
+
+What holds for a pod as a whole (its weight beside other pods, how many processes it has) and for all of them together
+is set here; the engine makes the containers' own below, and leaves all of them behind.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
-from binderops.podman.machine import CGROUP_ROOT, CgroupMode, cgroup_mode
+from binderops.podman.machine import CGROUP_ROOT, PID_MAX, CgroupMode, cgroup_mode
+
+SHARES_RANGE, WEIGHT_RANGE = (2, 262144), (1, 10000)
+
+
+def limit_node(node: str, *, root: Path = CGROUP_ROOT, most: int | None = None) -> None:
+    """Leave the machine a quarter of its process ids, whatever the node's pods do (`most` processes, if given)."""
+    pids = most if most is not None else int(PID_MAX.read_text()) * 3 // 4
+    folder, unified = _made("pids", Path("binderops") / node, root)
+    if folder is not None:
+        _set(folder / "pids.max", pids, unified)
+
+
+def limit_pod(node: str, uid: str, *, shares: int, pids: int, root: Path = CGROUP_ROOT) -> None:
+    """Make a pod's control groups: its weight (cgroup v1's cpu.shares) and how many processes it may have.
+
+    Without this every pod would weigh the same, since the engine sets what its containers weigh beside each other only.
+    """
+    place = Path("binderops") / node / uid
+    folder, unified = _made("pids", place, root)
+    if folder is not None:
+        _set(folder / "pids.max", pids, unified)
+    folder, unified = _made("cpu", place, root)
+    if folder is not None:
+        _set(folder / ("cpu.weight" if unified else "cpu.shares"), _weight(shares) if unified else shares, unified)
+
+
+def _made(controller: str, place: Path, root: Path) -> tuple[Path | None, bool]:
+    """The group `place` in the controller's hierarchy; None where this machine does not have that."""
+    if cgroup_mode(root) is not CgroupMode.UNIFIED:
+        top = root / controller
+        if not top.is_dir():
+            return None, False
+        (top / place).mkdir(parents=True, exist_ok=True)
+        return top / place, False
+    group = root
+    for part in place.parts:
+        with contextlib.suppress(OSError):  # what a service manager delegated may lack a controller
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+        group /= part
+        group.mkdir(exist_ok=True)
+    return group, True
+
+
+def _set(file: Path, value: int, unified: bool) -> None:
+    if unified and not file.exists():
+        return
+    file.write_text(str(value))
+
+
+def _weight(shares: int) -> int:
+    """cpu.weight of cgroup v2 for v1's cpu.shares, as every OCI runtime converts it."""
+    (low, high), (least, most) = SHARES_RANGE, WEIGHT_RANGE
+    return least + (min(max(shares, low), high) - low) * (most - least) // (high - low)
 
 
 def remove(node: str, uid: str, *, root: Path = CGROUP_ROOT) -> None:
@@ -39,6 +97,16 @@ def _remove_tree(folder: Path, top: Path) -> None:
             with contextlib.suppress(ProcessLookupError):
                 (top / "cgroup.procs").write_text(pid)
         folder.rmdir()
+
+
+def processes(node: str, uid: str, engine_id: str, *, root: Path = CGROUP_ROOT) -> list[int]:
+    """The processes of a container, in groups of its own making too; none once its control group is gone."""
+    top = root if cgroup_mode(root) is CgroupMode.UNIFIED else root / "pids"
+    found: list[int] = []
+    for folder, _, _ in os.walk(top / "binderops" / node / uid / f"libpod-{engine_id}"):
+        with contextlib.suppress(OSError):
+            found += map(int, Path(folder, "cgroup.procs").read_text().split())
+    return found
 
 
 def oom_kills(node: str, uid: str, engine_id: str, *, root: Path = CGROUP_ROOT) -> int:

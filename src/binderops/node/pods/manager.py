@@ -14,6 +14,7 @@ from binderops.kube.kinds import Object
 from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
 from binderops.node.pods import records, sandbox
 from binderops.node.pods.binding import Binder
+from binderops.node.pods.evicting import Evictor
 from binderops.node.pods.identity import owner_of
 from binderops.node.pods.kit import Kit
 from binderops.node.pods.records import Record, record_of
@@ -47,6 +48,10 @@ class Manager:
         pod = self._pods.get(namespace, name)
         return self._workers.get(uid_of(pod)) if pod is not None else None
 
+    def workers(self) -> list[PodWorker]:
+        """All workers now."""
+        return list(self._workers.values())
+
     def pods(self) -> list[Object]:
         """The pods that run here."""
         return [worker.pod for worker in self._workers.values()]
@@ -63,6 +68,7 @@ class Manager:
                 group.create_task(self._binder.run())
                 group.create_task(self._compare())
                 group.create_task(self._keep_volumes())
+                group.create_task(Evictor(self._kit, self.workers).run())
         finally:
             for task in self._tasks.values():
                 task.cancel()

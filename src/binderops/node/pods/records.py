@@ -52,6 +52,11 @@ def labels(node: str, pod: Object, container: str, attempt: int) -> dict[str, st
     }
 
 
+def full_name(pod: Object) -> str:
+    """The pod as the kubelet's messages name it."""
+    return f"{name_of(pod)}_{namespace_of(pod)}({uid_of(pod)})"
+
+
 def engine_name(pod: Object, container: str, attempt: int) -> str:
     """The engine's name of one attempt: unique on the machine, readable in `podman ps`."""
     return f"k8s_{container}_{name_of(pod)}_{namespace_of(pod)}_{uid_of(pod)}_{attempt}"

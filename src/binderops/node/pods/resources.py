@@ -12,8 +12,8 @@ from binderops.kube.quantity import to_bytes, to_millicores
 PERIOD_MICROSECONDS = 100000
 SMALLEST_QUOTA_MICROSECONDS = 1000
 SMALLEST_SHARES = 2
-PIDS = 8192
-"""Processes of one container: a fork bomb must end before the machine's own pid_max does."""
+PIDS = 4096
+"""Processes of one pod: a fork bomb must end before the machine's own pid_max does (OpenShift's podPidsLimit)."""
 
 
 def qos_class(pod: Object) -> str:
@@ -48,6 +48,19 @@ def limits(container: Mapping[str, Any]) -> dict[str, Any]:
     if most.get("memory") is not None:
         result["memory"] = {"limit": to_bytes(str(most["memory"]))}
     return result
+
+
+def pod_shares(pod: Object) -> int:
+    """What the pod weighs beside others: the sum of its containers' CPU requests, or the largest init container's."""
+    spec = spec_of(pod)
+
+    def shares(container: Mapping[str, Any]) -> int:
+        found: int = limits(container)["cpu"]["shares"]
+        return found
+
+    together = sum(shares(container) for container in spec.get("containers") or [])
+    alone = max((shares(container) for container in spec.get("initContainers") or []), default=0)
+    return max(together, alone, SMALLEST_SHARES)
 
 
 def oom_score_adjustment(pod: Object, container: Mapping[str, Any], *, capacity: int, own: int) -> int:

@@ -16,7 +16,7 @@ from binderops.kube.events import EventRecorder
 from binderops.kube.informer import EventType, Informer
 from binderops.kube.kinds import CONFIG_MAP, POD, SECRET, SERVICE, Object
 from binderops.node.config import NodeConfig
-from binderops.node.pods import engine, registration
+from binderops.node.pods import cgroups, engine, registration
 from binderops.node.pods.actions import Actions
 from binderops.node.pods.binding import Binder
 from binderops.node.pods.kit import Kit
@@ -36,6 +36,7 @@ RETRY_SECONDS = 1.0
 async def run(client: Client, config: NodeConfig, network: PodNetwork) -> None:
     """Run the node's pods until cancelled. EngineError or MachineError if this machine cannot run containers."""
     settings = await engine.begin(config)
+    await asyncio.to_thread(cgroups.limit_node, config.name)
     actions: Actions | None = None
     try:
         async with Podman(settings.socket) as podman:

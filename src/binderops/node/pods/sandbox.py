@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from binderops.kube.kinds import Object
 from binderops.kube.objects import spec_of, uid_of
-from binderops.node.pods import cgroups
+from binderops.node.pods import cgroups, resources
 from binderops.node.pods.hosts import hosts_file, resolv_conf
 from binderops.node.pods.identity import Owner, owner_of
 from binderops.node.pods.kit import Kit
@@ -32,6 +32,7 @@ async def prepare(kit: Kit, pod: Object) -> Sandbox:
     NetworkError, VolumeSetupError or KubernetesError if that cannot be done yet: try again.
     """
     owner = owner_of(pod, kit.config.user_namespace)
+    await asyncio.to_thread(_limit, kit, pod)
     attachment = await kit.network.attach(pod)
     volumes = await kit.volumes.prepare(pod, owner, kit.context(attachment.address))
     folder = kit.volumes.folder(uid_of(pod))
@@ -46,6 +47,10 @@ async def remove(kit: Kit, uid: str) -> None:
     await kit.network.detach(uid)
     kit.tokens.forget(uid)
     await asyncio.to_thread(cgroups.remove, kit.config.name, uid)
+
+
+def _limit(kit: Kit, pod: Object) -> None:
+    cgroups.limit_pod(kit.config.name, uid_of(pod), shares=resources.pod_shares(pod), pids=resources.PIDS)
 
 
 def _write_names(kit: Kit, pod: Object, folder: Path, address: str) -> None:

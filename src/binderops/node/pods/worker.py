@@ -25,12 +25,12 @@ from binderops.kube.objects import (
     status_of,
     timestamp,
     uid_of,
-)
-from binderops.node.pods import ending, sandbox
+)  # fmt: skip
+from binderops.node.pods import ending, ephemeral, sandbox
 from binderops.node.pods.admission import unsupported
 from binderops.node.pods.containers import Containers, Severity
 from binderops.node.pods.kit import Kit
-from binderops.node.pods.records import Record, lost
+from binderops.node.pods.records import Record, full_name, lost
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.sandbox import Sandbox
 from binderops.node.pods.status import PodFacts, View, phase, pod_status, roles_of
@@ -40,8 +40,7 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
-ERROR_SHOWN_SECONDS = 1.0
-"""How long ErrImagePull stands before it becomes ImagePullBackOff: readers should see both."""
+ERROR_SHOWN_SECONDS = 1.0  # that ErrImagePull stands before it becomes ImagePullBackOff: readers should see both
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -60,6 +59,7 @@ class PodWorker:
         self._sandbox_trouble = BackOff(initial=0.5, longest=15.0)
         self._sandbox_failed_at = 0.0
         self._failure: tuple[str, str] | None = None
+        self._evicted = False
         self._published: Object | None = None
         self._retired: str | None = None
         self._start_time = str(status_of(pod).get("startTime") or timestamp())
@@ -79,6 +79,22 @@ class PodWorker:
     def gone(self, pod: Object) -> None:
         """The API has the pod no longer (force deletion): end it."""
         self.pod, self._gone = pod, True
+        self._wake.set()
+
+    @property
+    def runs(self) -> bool:
+        """Whether the pod has something that can still be ended."""
+        return (
+            self._failure is None and self._retired is None and any(unit.view.running for unit in self.units.values())
+        )
+
+    def evict(self, message: str) -> None:
+        """End the pod at once, for what it takes from the machine; its status and an Event say why."""
+        if not self.runs:
+            return
+        log.warning("a pod is evicted", pod=full_name(self.pod), why=message.strip())
+        self._failure, self._evicted = (ephemeral.REASON, message), True
+        self._event(ephemeral.REASON, message, "Warning")
         self._wake.set()
 
     def look(self, engine_id: str) -> None:
@@ -120,8 +136,7 @@ class PodWorker:
 
     def _already_over(self) -> bool:
         """A pod that the API knows as Succeeded or Failed is never run again; what is left of it goes."""
-        current = str(status_of(self.pod).get("phase") or "")
-        if current not in TERMINAL:
+        if (current := str(status_of(self.pod).get("phase") or "")) not in TERMINAL:
             return False
         self._retire(current)
         return True
@@ -207,7 +222,9 @@ class PodWorker:
             elif shown > 0:
                 self._in(shown)
             return
-        message = f"back-off {unit.backoff.delay:.0f}s restarting failed container={view.name} pod={self._name}"
+        message = (
+            f"back-off {unit.backoff.delay:.0f}s restarting failed container={view.name} pod={full_name(self.pod)}"
+        )
         if view.waiting != ("CrashLoopBackOff", message):
             view.waiting = ("CrashLoopBackOff", message)
             self._event("BackOff", message, "Warning")
@@ -215,9 +232,10 @@ class PodWorker:
     def _wind_down(self) -> None:
         """End what still runs (sidecars, or all of a pod that failed); when nothing does, the pod is over."""
         running = [unit for unit in self.units.values() if unit.view.running]
+        grace = 0.0 if self._evicted else ending.grace_seconds(self.pod)
         for unit in running:
             if not unit.busy:
-                unit.begin(self._containers.stop(unit, self.sandbox, ending.grace_seconds(self.pod)), self._wake.set)
+                unit.begin(self._containers.stop(unit, self.sandbox, grace), self._wake.set)
         if not running and not any(unit.busy for unit in self.units.values()):
             self._retire(phase(self.pod, self._views(), self._facts()))
 
@@ -290,7 +308,7 @@ class PodWorker:
             except (NotFoundError, ConflictError):
                 return
             except KubernetesError as error:
-                log.warning("a pod that ended could not be deleted", pod=self._name, error=str(error))
+                log.warning("a pod that ended could not be deleted", pod=full_name(self.pod), error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     # --- telling ------------------------------------------------------------------------------------------------------
@@ -310,7 +328,7 @@ class PodWorker:
         except (NotFoundError, ConflictError):
             return
         except KubernetesError as error:
-            log.warning("a pod's status could not be written", pod=self._name, error=str(error))
+            log.warning("a pod's status could not be written", pod=full_name(self.pod), error=str(error))
             self._in(RETRY_SECONDS)
             return
         self._published = status
@@ -367,10 +385,6 @@ class PodWorker:
     @property
     def _policy(self) -> str:
         return str(spec_of(self.pod).get("restartPolicy") or "Always")
-
-    @property
-    def _name(self) -> str:
-        return f"{name_of(self.pod)}_{namespace_of(self.pod)}({uid_of(self.pod)})"
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

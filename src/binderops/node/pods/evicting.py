@@ -1,0 +1,154 @@
+"""Looking after the disk: what pods keep there is measured; one that keeps too much is evicted, as by a kubelet.
+
+Looking at the file system costs nothing and is done every second. What each pod keeps is measured when the file
+system's use has changed by more than a pod could be forgiven, when it is low, and once a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from binderops.errors import BinderOpsError
+from binderops.kube.kinds import NODE
+from binderops.kube.objects import conditions_of, set_condition, timestamp, uid_of
+from binderops.node.pods import cgroups, ephemeral, usage
+from binderops.node.pods.ephemeral import Room, Usage
+from binderops.node.pods.kit import Kit
+from binderops.node.pods.worker import PodWorker
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+MEASURE_SECONDS = 60.0
+GROWTH_BYTES, GROWTH_INODES = 32 << 20, 20_000
+SHARE = 4
+"""Unless the disk is low, measuring rests this many times as long as it took."""
+
+
+class _Places(NamedTuple):
+    containers: dict[str, list[Path]]
+    volumes: dict[str, Path]
+    engine_ids: dict[str, str]
+
+
+class Evictor:
+    """Watches the file system that holds `kit.config.state`; `workers` are the node's pods now."""
+
+    def __init__(self, kit: Kit, workers: Callable[[], Sequence[PodWorker]]) -> None:
+        self._kit = kit
+        self._workers = workers
+        self._layers: dict[str, list[Path]] = {}
+        self._last: Room | None = None
+        self._not_before = 0.0
+        self._not_after = 0.0
+        self._low = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except (BinderOpsError, OSError) as error:
+                log.warning("what pods keep on disk cannot be measured", error=str(error))
+
+    async def _look(self) -> None:
+        room = usage.room_of(self._kit.config.state)
+        shortage = room.shortage
+        if bool(shortage) != self._low:
+            self._low = bool(shortage)
+            await self._tell_node(shortage)
+        now = time.monotonic()
+        due = now >= self._not_after or (now >= self._not_before and _changed(self._last, room))
+        if not (shortage or due):
+            return
+        self._last = room
+        workers = [each for each in self._workers() if each.runs and (shortage or ephemeral.is_limited(each.pod))]
+        measured = await self._measure(workers)
+        took = time.monotonic() - now
+        self._not_before, self._not_after = now + took * (1 + SHARE), now + took + MEASURE_SECONDS
+        over = [(worker, why) for worker, found in measured if (why := ephemeral.exceeded(worker.pod, found))]
+        for worker, why in over:
+            worker.evict(why)
+        if shortage and not over:
+            self._relieve(measured, shortage)
+
+    def _relieve(self, measured: list[tuple[PodWorker, Usage]], shortage: str) -> None:
+        """One pod goes at a time: what it kept is free before the next look."""
+        chosen = ephemeral.victim((worker.pod, found) for worker, found in measured)
+        for worker, found in measured:
+            if worker.pod is chosen:
+                worker.evict(f"{shortage}The pod was using {found.total} bytes of it. ")
+
+    async def _measure(self, workers: list[PodWorker]) -> list[tuple[PodWorker, Usage]]:
+        places = [(worker, await self._places(worker)) for worker in workers]
+        alive = {identity for _, place in places for identity in place.engine_ids.values()}
+        self._layers = {identity: found for identity, found in self._layers.items() if identity in alive}
+        folders = [
+            path
+            for _, place in places
+            for path in (*place.volumes.values(), *(path for paths in place.containers.values() for path in paths))
+        ]
+        found = await usage.sizes(folders)
+        measured = []
+        for worker, place in places:
+            containers = {name: sum(found.get(path, 0) for path in paths) for name, paths in place.containers.items()}
+            for name, identity in place.engine_ids.items():
+                pids = cgroups.processes(self._kit.config.name, uid_of(worker.pod), identity)
+                containers[name] += await asyncio.to_thread(usage.unlinked, pids)
+            volumes = {name: found.get(path, 0) for name, path in place.volumes.items()}
+            measured.append((worker, Usage(containers, volumes)))
+        return measured
+
+    async def _places(self, worker: PodWorker) -> _Places:
+        pod = worker.pod
+        folder = self._kit.volumes.folder(uid_of(pod))
+        containers: dict[str, list[Path]] = {}
+        identities: dict[str, str] = {}
+        for name, unit in worker.units.items():
+            containers[name] = [self._kit.log_folder(pod) / name, folder / "containers" / name]
+            if unit.view.record is not None:
+                identities[name] = unit.view.record.id
+                containers[name] += await self._layers_of(unit.view.record.id)
+        volumes = folder / "volumes"
+        return _Places(
+            containers, {path.name: path for path in volumes.iterdir()} if volumes.is_dir() else {}, identities
+        )
+
+    async def _layers_of(self, identity: str) -> list[Path]:
+        """Where the engine keeps what a container writes: its layer, and the volumes that its image declares."""
+        if identity not in self._layers:
+            found = await self._kit.podman.containers.inspect(identity)
+            layer = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+            declared = [entry["Source"] for entry in found.get("Mounts") or [] if entry.get("Type") == "volume"]
+            self._layers[identity] = [Path(path) for path in [*([layer] if layer else []), *declared]]
+        return self._layers[identity]
+
+    async def _tell_node(self, shortage: str) -> None:
+        log.warning("the disk is low" if shortage else "the disk is not low any more", why=shortage)
+        node = await self._kit.client.get(NODE, self._kit.config.name)
+        entry = {
+            "type": "DiskPressure",
+            "status": "True" if shortage else "False",
+            "reason": "KubeletHasDiskPressure" if shortage else "KubeletHasNoDiskPressure",
+            "message": shortage.strip() or "kubelet has no disk pressure",
+            "lastHeartbeatTime": timestamp(),
+        }
+        body = {"status": {"conditions": set_condition(conditions_of(node), entry)}}
+        await self._kit.client.patch(NODE, self._kit.config.name, None, body, subresource="status")
+        await self._kit.recorder.event(
+            node, "NodeHasDiskPressure" if shortage else "NodeHasNoDiskPressure", entry["message"]
+        )
+
+
+def _changed(last: Room | None, now: Room) -> bool:
+    if last is None:
+        return True
+    inodes = abs(now.free_inodes - last.free_inodes)
+    return abs(now.free - last.free) >= GROWTH_BYTES or inodes >= GROWTH_INODES

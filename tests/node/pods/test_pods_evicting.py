@@ -1,0 +1,75 @@
+"""Pods that keep too much on disk, on a real node: ended at once, named, and what they kept is free again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.node.pods.conftest import Node, status_of
+
+from binderops.kube.client import Client
+from binderops.kube.kinds import EVENT
+from binderops.node.pods.resources import PIDS
+
+pytestmark = [pytest.mark.podman, pytest.mark.root]
+
+LIMIT = {"resources": {"limits": {"ephemeral-storage": "20Mi"}}}
+FILL = "dd if=/dev/zero of={place} bs=1048576 count=60 2>/dev/null; sleep 1000"
+
+
+def is_running(pod: Any) -> bool:
+    return "running" in status_of(pod).get("state", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "more", "why"),
+    [
+        ("layer", FILL.format(place="/tmp/f"), {"container": LIMIT}, "total limit of containers 20Mi"),
+        (
+            "unlinked",  # no du sees it
+            "exec 3> /tmp/f; busybox rm /tmp/f; dd if=/dev/zero bs=1048576 count=60 >&3; sleep 1000",
+            {"container": LIMIT},
+            "total limit of containers 20Mi",
+        ),
+        (
+            "volume",
+            FILL.format(place="/v/f"),
+            {
+                "container": {"volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+                "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "20Mi"}}],
+            },
+            'EmptyDir volume "v" exceeds the limit "20Mi"',
+        ),
+    ],
+)
+async def test_a_pod_that_keeps_too_much_is_evicted_and_named(
+    client: Client, make: Any, wait_for: Any, node: Node, name: str, script: str, more: dict[str, Any], why: str
+) -> None:
+    pod = await make(f"evicted-{name}", script, restartPolicy="Never", **more)
+    gone = await wait_for(f"evicted-{name}", lambda pod: pod["status"].get("phase") == "Failed", seconds=30)
+    assert gone["status"]["reason"] == "Evicted"
+    assert why in gone["status"]["message"]
+    events = [
+        e
+        for e in (await client.list(EVENT, "default")).items
+        if e["involvedObject"].get("uid") == pod["metadata"]["uid"]
+    ]
+    assert [e["type"] for e in events if e["reason"] == "Evicted" and why in e["message"]] == ["Warning"]
+
+
+async def test_below_its_limit_a_pod_stays(make: Any, wait_for: Any) -> None:
+    script = "dd if=/dev/zero of=/tmp/f bs=1048576 count=15 2>/dev/null; echo written; sleep 4; echo alive"
+    await make("within", script, container=LIMIT, restartPolicy="Never")
+    pod = await wait_for("within", lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"))
+    assert pod["status"]["phase"] == "Succeeded", pod["status"]
+
+
+async def test_a_pods_processes_are_limited_as_a_whole(make: Any, wait_for: Any, node: Node) -> None:
+    pod = await make("forks", "sleep 1000")
+    await wait_for("forks", is_running)
+    group = Path("/sys/fs/cgroup/pids/binderops") / node.name
+    if not group.is_dir():
+        group = Path("/sys/fs/cgroup/binderops") / node.name
+    assert int((group / pod["metadata"]["uid"] / "pids.max").read_text()) == PIDS
+    assert int((group / "pids.max").read_text()) < int(Path("/proc/sys/kernel/pid_max").read_text())
