@@ -1,5 +1,6 @@
 # The verbs of this repository. `make up` and `make test` install what is missing; both need git, make and root.
-SHELL := /bin/bash
+# Hands back to the owner of a clone what root makes in it.
+SHELL := scripts/shell
 PYTHON := /usr/bin/python3
 UV := .tools/bin/uv
 RUN := .venv/bin

@@ -120,6 +120,8 @@ async def _run_others(config: NodeConfig, ready: asyncio.Event, *, api_only: boo
         return
     from binderops.node.wiring import other_rooms  # not before the API answers: a fifth of a second of imports
 
+    # From here on the clone may be somebody else's again (scripts/shell): what is imported later leaves no file in it.
+    sys.dont_write_bytecode = True
     async with asyncio.TaskGroup() as group:
         for room in other_rooms(config):
             group.create_task(keep_running(room), name=room.name)
