@@ -46,7 +46,7 @@ PLACE = Place("ns", "builds", "rel")
 
 
 def pod(values: dict[str, Any] = VALUES) -> dict[str, Any]:
-    return build_pod(from_values(values, PLACE), REQUEST, "the-password")
+    return build_pod(from_values(values, PLACE), REQUEST, "the-password", place="builds/build-x-1-0a1b")
 
 
 def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
@@ -55,7 +55,11 @@ def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
         "name": "build-x-1",
         "namespace": "builds",
         "labels": {"name": "build-x-1", "component": "binderhub-build", "release": "rel"},
-        "annotations": {"binder-repo": "https://example.org/a.git"},
+        "annotations": {
+            "binder-repo": "https://example.org/a.git",
+            "binderops.dev/image": "registry.ns.svc:5000/r2d-1-x:abc",
+            "binderops.dev/build-place": "builds/build-x-1-0a1b",
+        },
     }
     spec, container = made["spec"], made["spec"]["containers"][0]
     assert spec["hostUsers"] is False
@@ -66,7 +70,7 @@ def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
     assert container["command"] == ["python", "-m", "binderops.build"]
     assert container["args"] == [
         "--ref=abc",
-        "--image=registry.ns.svc:5000/r2d-1-x:abc",
+        "--image=registry.ns.svc:5000/builds/build-x-1-0a1b:image",
         "--no-clean",
         "--no-run",
         "--json-logs",
@@ -91,7 +95,7 @@ def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
 
 def test_an_address_cannot_ask_for_the_pods_variables() -> None:
     url = "https://example.org/$(GIT_CREDENTIAL_ENV)/$$(MINE)/$a"
-    args = arguments(from_values(VALUES, PLACE), replace(REQUEST, repo_url=url))
+    args = arguments(from_values(VALUES, PLACE), replace(REQUEST, repo_url=url), "r.svc:5000/x:1")
     assert expand(args[-1], {"GIT_CREDENTIAL_ENV": "username=u", "MINE": "1"}) == url
 
 

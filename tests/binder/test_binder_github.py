@@ -184,9 +184,13 @@ async def test_an_old_default_branch_is_tried_again_as_head(
         )
 
 
-async def test_a_user_named_local_does_not_build_into_the_images_of_uploads() -> None:
+async def test_no_two_repositories_share_an_image() -> None:
     async with httpx.AsyncClient() as client, Registry("registry.ns.svc:5000", ANONYMOUS) as registry:
-        github = GitHub(GitHubRepoProvider(), client).parse("local/hello/HEAD")
-        upload = Local(LocalRepoProvider(), client, registry).parse("hello/HEAD")
-    names = {image_name("registry.ns.svc:5000/r2d-1-", each.slug, "1") for each in (github, upload)}
-    assert len(names) == 2, "a build may push every tag of its image's repository"
+        github, local = GitHub(GitHubRepoProvider(), client), Local(LocalRepoProvider(), client, registry)
+        asked = [(github, "local/hello/HEAD"), (local, "hello/HEAD"), (github, "a-b/c/HEAD"), (github, "a/b-c/HEAD")]
+        repositories = [(provider, provider.parse(spec)) for provider, spec in asked]
+    names = {
+        image_name("r.svc:5000/r2d-1-", repository.slug, identity=provider.identity(repository), ref="1")
+        for provider, repository in repositories
+    }
+    assert len(names) == len(asked)

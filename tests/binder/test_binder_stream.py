@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from tests.git.git_server import GitServer, git
 
 from binderops.binder import journey
 from binderops.oci.credentials import Password
-from binderops.oci.manifests import EMPTY_JSON, OCI_EMPTY, OCI_LAYER_GZIP, OCI_MANIFEST, Manifest, encode
+from binderops.oci.manifests import EMPTY_JSON, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Manifest, encode
 from binderops.oci.references import Reference
 from binderops.oci.registry import Registry
 
@@ -30,8 +31,8 @@ async def push(run: Run) -> None:
     argument = next(each for each in run.pod["spec"]["containers"][0]["args"] if each.startswith("--image="))
     image = Reference.parse(argument.removeprefix("--image="))
     async with Registry(image.registry, Password(login["username"], login["password"]), insecure=True) as registry:
-        layer = await registry.push_blob(image.repository, b"layer", OCI_LAYER_GZIP)
-        config = await registry.push_blob(image.repository, EMPTY_JSON, OCI_EMPTY)
+        layer = await registry.push_blob(image.repository, uuid.uuid4().bytes, OCI_LAYER_GZIP)
+        config = await registry.push_blob(image.repository, EMPTY_JSON, OCI_CONFIG)
         document = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,

@@ -12,6 +12,7 @@ import httpx
 import structlog
 
 from binderops.binder.builds.manager import Builds
+from binderops.binder.builds.places import Places
 from binderops.binder.builds.pods import Pods
 from binderops.binder.builds.seeding import BaseSeeding
 from binderops.binder.health import Health
@@ -68,10 +69,10 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     signer = _signer(settings)
     credentials = BuildCredentials(signer) if signer else None
     pods = Pods(kube, build_namespace=settings.place.build_namespace, namespace=settings.place.namespace)
-    builds = Builds(settings, pods, credentials, metrics)
     hub_token = settings.place.hub_api_token or settings.binder.hub_api_token
     hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
     registry = _registry(settings, signer)
+    builds = Builds(settings, pods, Places(registry), credentials, metrics)
     http = httpx.AsyncClient(timeout=httpx.Timeout(20.0, connect=5.0))
     providers, missing = make_providers(settings.binder.repo_providers, settings.providers, http, registry)
     local = make_provider("LocalRepoProvider", settings.providers, http, registry)

@@ -108,7 +108,8 @@ class Journey:
             await asyncio.sleep(HEAD_PAUSE_SECONDS)
             self._asked = asked = replace(asked, spec=head)
         self._labels = (provider.metric_name, repository.url)
-        image = image_name(settings.image_prefix, repository.slug, resolved.ref)
+        identity = provider.identity(repository)
+        image = image_name(settings.image_prefix, repository.slug, identity=identity, ref=resolved.ref)
         target = _Target(provider, repository, resolved, image)
         found = await self._find(image)
         if asked.build_only and not settings.binder.enable_api_only_mode:
@@ -176,7 +177,7 @@ class Journey:
 
     async def _build(self, target: _Target) -> AsyncGenerator[Event, None]:
         request = BuildRequest(
-            name=build_name(target.repository.slug, target.resolved.ref),
+            name=build_name(target.repository.slug, target.image),
             image=target.image,
             repo_url=target.repository.url,
             ref=target.resolved.ref,

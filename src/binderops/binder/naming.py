@@ -1,6 +1,7 @@
 """Names of images, build pods and temporary users.
 
-The formulas are BinderHub's, byte for byte, since images that a registry already holds are found again by them.
+BinderHub's names are recognizable in them, but not the same: those keep six digits of a hash over a text that two
+repositories can share (`a-b/c` and `a/b-c`), and an image that carries a stranger's name is a stranger's code.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ _SAFE = frozenset((string.ascii_letters + string.digits).encode())
 _LONGEST_IMAGE = 255
 _LONGEST_LABEL = 63
 _LONGEST_USER = 32
+# 128 bits: nobody finds a repository whose name meets another's.
+_DIGITS = 32
+_PLAIN_REF = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 _SUFFIX_LETTERS = string.ascii_lowercase + string.digits
 
 
-def image_name(prefix: str, slug: str, ref: str) -> str:
-    """The image of one repository at one resolved ref."""
-    safe = _safe_slug(slug, _LONGEST_IMAGE - len(prefix))
-    return f"{prefix}{safe}:{ref}".replace("_", "-").lower()
+def image_name(prefix: str, slug: str, *, identity: str, ref: str) -> str:
+    """The image of one repository at one resolved ref: another one for every other `identity` or `ref`.
+
+    `identity` tells the repository from all others, of every provider; `slug` makes the name readable.
+    """
+    limit = _LONGEST_IMAGE - len(prefix) - _DIGITS - 1
+    return f"{prefix.replace('_', '-')}{_escape(slug)[:limit]}-{_digest(identity)}".lower() + f":{_tag(ref)}"
 
 
-def build_name(slug: str, ref: str) -> str:
-    """The name of the pod that builds it: two requests for the same build get the same name."""
-    ref_part = _safe_slug(ref, 6, hash_length=2)[:6]
-    return f"build-{_safe_slug(slug, _LONGEST_LABEL - 6 - 6 - 1)}-{ref_part}".lower()
+def build_name(slug: str, image: str) -> str:
+    """The name of the pod that builds an image: two requests for the same image get the same name."""
+    return f"build-{_escape(slug)[: _LONGEST_LABEL - len('build--') - _DIGITS]}-{_digest(image)}".lower()
 
 
 def user_name(repo_url: str) -> str:
@@ -40,9 +46,13 @@ def user_name(repo_url: str) -> str:
     return f"{readable.lstrip('-') or 'binder'}-{suffix}"
 
 
-def _safe_slug(slug: str, limit: int, *, hash_length: int = 6) -> str:
-    digest = hashlib.sha256(slug.encode()).hexdigest()[:hash_length]
-    return f"{_escape(slug)[: limit - hash_length - 1]}-{digest}".lower()
+def _tag(ref: str) -> str:
+    # No tag that is a ref itself begins with _.
+    return ref if _PLAIN_REF.fullmatch(ref) else f"_{_digest(ref)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
 def _escape(slug: str) -> str:

@@ -164,6 +164,13 @@ class Registry:
         if answer.status_code != 404:
             self._expect(answer, 202)
 
+    async def delete_blob(self, repository: str, digest: str) -> None:
+        """Make a blob unreadable from one repository; its bytes stay while another one has it."""
+        scope = Scope(repository, frozenset({"delete", "pull"}))
+        answer = await self._ask("DELETE", f"{repository}/blobs/{digest}", scope)
+        if answer.status_code != 404:
+            self._expect(answer, 202)
+
     def _upload_target(self, started: httpx.Response, digest: str) -> str:
         location = urljoin(self._base, started.headers.get("location", ""))
         if httpx.URL(location).host != httpx.URL(self._base).host:

@@ -9,7 +9,14 @@ from contextlib import suppress
 import structlog
 
 from binderops.binder.builds.loglines import parse_line, split_lines
-from binderops.binder.builds.manifest import CONTAINER, BuildRequest, build_pod
+from binderops.binder.builds.manifest import (
+    CONTAINER,
+    IMAGE_ANNOTATION,
+    PLACE_ANNOTATION,
+    BuildRequest,
+    build_pod,
+)
+from binderops.binder.builds.places import Places
 from binderops.binder.builds.pods import (
     Pods,
     age_of,
@@ -24,9 +31,16 @@ from binderops.binder.events import event
 from binderops.binder.metrics import Metrics
 from binderops.binder.settings import Settings
 from binderops.binder.tokens import BuildCredentials
-from binderops.errors import AlreadyExistsError, BuildError, KubernetesError, NotFoundError
+from binderops.errors import (
+    AlreadyExistsError,
+    BinderOpsError,
+    BuildError,
+    KubernetesError,
+    NotFoundError,
+    RegistryError,
+)
 from binderops.kube.kinds import POD, Object
-from binderops.kube.objects import name_of, uid_of
+from binderops.kube.objects import annotations_of, is_deleting, name_of, uid_of
 from binderops.oci.references import Reference
 from binderops.oci.tokens import Grants
 
@@ -43,9 +57,17 @@ _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainer
 class Builds:
     """All builds of this binder. They are this process's tasks; their pods outlive it, and are attached to again."""
 
-    def __init__(self, settings: Settings, pods: Pods, credentials: BuildCredentials | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pods: Pods,
+        places: Places,
+        credentials: BuildCredentials | None,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
         self._pods = pods
+        self._places = places
         self._credentials = credentials
         self._metrics = metrics
         self._running: dict[str, RunningBuild] = {}
@@ -67,13 +89,28 @@ class Builds:
         return sum(each.watchers for each in self._running.values() if each.request.repo_url == repo_url)
 
     async def clean_up(self) -> None:
-        """Until cancelled: remove build pods that ended and that nobody watches, or that are older than `max_age`."""
+        """Until cancelled: remove build pods that ended and that nobody watches, or that are older than `max_age`.
+
+        What one of them built is kept: its binder may have been stopped before it could.
+        """
         while True:
             await asyncio.sleep(self._settings.binder.build_cleanup_interval)
             for pod in self._pods.builds:
                 watched = name_of(pod) in self._running
                 if age_of(pod) > self._settings.cleaner.max_age or (is_finished(pod) and not watched):
+                    await self._keep(pod)
                     await self._delete(name_of(pod), uid=uid_of(pod))
+
+    async def _keep(self, pod: Object) -> None:
+        image, place = (annotations_of(pod).get(name, "") for name in (IMAGE_ANNOTATION, PLACE_ANNOTATION))
+        if not (image and place):
+            return
+        try:
+            if phase_of(pod) == "Succeeded":
+                await self._places.store(place, image)
+        except BinderOpsError as error:
+            log.warning("what a build left is not kept", build=name_of(pod), error=str(error))
+        await self._places.clean(place)
 
     async def close(self) -> None:
         """Stop watching; build pods run on."""
@@ -97,6 +134,9 @@ class Builds:
         except KubernetesError as error:
             log.warning("a build cannot be watched", build=name, error=str(error))
             running.finish(False, f"The build did not start: {error.what}")
+        except RegistryError as error:
+            log.error("an image cannot be stored", build=name, error=str(error))
+            running.finish(False, f"The image could not be stored: {error.what}")
         except Exception:
             log.exception("watching a build failed", build=name)
             running.finish(False, "Unhandled error watching for build events. Please try again.")
@@ -115,6 +155,7 @@ class Builds:
         log.info(
             "build ended", build=running.request.name, status=status, why=outcome.message, seconds=round(seconds, 1)
         )
+        await self._places.clean(running.place)
         if running.pod_uid:
             await self._delete(running.request.name, uid=running.pod_uid)
 
@@ -127,38 +168,54 @@ class Builds:
             ended = await self._pods.wait_for_build(
                 running.request.name, running.pod_uid, is_finished, seconds=_SETTLE_SECONDS
             )
-        if ended is not None and phase_of(ended) == "Succeeded":
-            running.finish(True)
-        else:
+        if ended is None or phase_of(ended) != "Succeeded":
             running.finish(False, f"The build failed: {ending_of(ended)}.")
+            return
+        stored = await self._places.store(running.place, running.request.image)
+        if stored.is_other:
+            running.publish(
+                event("building", "This commit's image was there before this build ended: that one is used.")
+            )
+        running.finish(True)
 
     async def _submit(self, running: RunningBuild) -> bool:
-        """Create the pod; True if it is there already and runs."""
+        """Create the pod; True if it is there already."""
         request = running.request
         if self._credentials is None:
             raise BuildError("This binder has no key to let builds write to a registry: its operator must set one.")
+        place = self._places.new(request.name)
         seconds = self._settings.cleaner.max_age + 600
-        credential = self._credentials.mint(request.name, self._grants(request), seconds=seconds)
-        manifest = build_pod(self._settings, request, credential)
+        credential = self._credentials.mint(request.name, self._grants(request, place), seconds=seconds)
+        manifest = build_pod(self._settings, request, credential, place=place)
         for _ in range(3):
             try:
                 created = await self._pods.client.create(manifest)
             except AlreadyExistsError:
                 found = await self._find(request.name)
-                if found is not None and is_usable(found):
-                    running.pod_uid = self._pods.observe(found)
+                if found is not None and self._is_for(found, request):
+                    self._follow_pod(running, found)
                     return True
                 await self._remove(request.name, found)
             else:
-                running.pod_uid = self._pods.observe(created)
+                self._follow_pod(running, created)
                 return False
         raise BuildError("An earlier build of this repository is still being removed. Please try again.")
 
-    def _grants(self, request: BuildRequest) -> Grants:
+    def _follow_pod(self, running: RunningBuild, pod: Object) -> None:
+        running.pod_uid = self._pods.observe(pod)
+        running.place = annotations_of(pod).get(PLACE_ANNOTATION, "")
+
+    def _is_for(self, pod: Object, request: BuildRequest) -> bool:
+        """Whether a pod of the same name builds this very image, or has, and what it left is not kept yet."""
+        has_built = phase_of(pod) == "Succeeded" and not is_deleting(pod)
+        return annotations_of(pod).get(IMAGE_ANNOTATION) == request.image and (is_usable(pod) or has_built)
+
+    def _grants(self, request: BuildRequest, place: str) -> Grants:
+        """What a build starts from is pulled; what it pushes to is its own place, and nothing else."""
         pull = {self._settings.base_repository} if self._settings.base_repository else set()
         if request.artifact:
             pull.add(Reference.parse(request.artifact).repository)
-        return Grants(pull=frozenset(pull), push=frozenset({Reference.parse(request.image).repository}))
+        return Grants(pull=frozenset(pull), push=frozenset({place}))
 
     async def _wait_for_start(self, running: RunningBuild) -> Object:
         name, told = running.request.name, ""
@@ -218,6 +275,7 @@ class Builds:
 
     async def _remove(self, name: str, found: Object | None) -> None:
         if found is not None:
+            await self._places.clean(annotations_of(found).get(PLACE_ANNOTATION, ""))
             await self._delete(name, uid=uid_of(found))
             with suppress(TimeoutError):
                 await self._pods.wait_for_build(name, uid_of(found), lambda pod: pod is None, seconds=_GONE_SECONDS)

@@ -13,6 +13,10 @@ CONTAINER = "builder"
 COMPONENT = "binderhub-build"
 SELECTOR = f"component={COMPONENT}"
 REGISTRY_USER = "build"
+PLACE_TAG = "image"
+# What a build pod is for, and where it pushes: a binder that was started later reads both from the pod.
+IMAGE_ANNOTATION = "binderops.dev/image"
+PLACE_ANNOTATION = "binderops.dev/build-place"
 _LOGIN = "CONTAINER_ENGINE_REGISTRY_CREDENTIALS"
 _MACHINE = "/etc/binderhub/machine"
 _AUTHORITIES = f"{_MACHINE}/ca.crt"
@@ -31,8 +35,8 @@ class BuildRequest:
     git_credentials: str = ""
 
 
-def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dict[str, Any]:
-    """The manifest; `credential` is this build's own password for the registry."""
+def build_pod(settings: Settings, request: BuildRequest, credential: str, *, place: str) -> dict[str, Any]:
+    """The manifest; `credential` is this build's own password for the registry, `place` the repository it pushes to."""
     environment = {
         **_machine_environment(settings.common.machine),
         **settings.build_pod.extra_envs,
@@ -40,7 +44,7 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dic
     }
     container = {
         "command": ["python", "-m", "binderops.build"],
-        "args": arguments(settings, request),
+        "args": arguments(settings, request, f"{settings.registry_host}/{place}:{PLACE_TAG}"),
         "resources": _resources(settings),
         # SYS_ADMIN counts only inside the pod's own user namespace: buildah mounts with it.
         "securityContext": {
@@ -51,7 +55,9 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str) -> dic
             "appArmorProfile": {"type": "Unconfined"},
         },
     }
-    return _pod(settings, request.name, request.repo_url, container, environment)
+    pod = _pod(settings, request.name, request.repo_url, container, environment)
+    pod["metadata"]["annotations"] |= {IMAGE_ANNOTATION: request.image, PLACE_ANNOTATION: place}
+    return pod
 
 
 def seeding_pod(settings: Settings, image: str, credential: str) -> dict[str, Any]:
@@ -104,12 +110,12 @@ def _pod(
     }
 
 
-def arguments(settings: Settings, request: BuildRequest) -> list[str]:
-    """repo2docker's command line, as upstream gives it."""
+def arguments(settings: Settings, request: BuildRequest, image: str) -> list[str]:
+    """repo2docker's command line, as upstream gives it; `image` is where it pushes to."""
     appendix = settings.build.appendix
     return [
         f"--ref={request.ref}",
-        f"--image={request.image}",
+        f"--image={image}",
         "--no-clean",
         "--no-run",
         "--json-logs",

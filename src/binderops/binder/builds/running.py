@@ -34,6 +34,7 @@ class RunningBuild:
         self.request = request
         self.has_failed = False
         self.pod_uid = ""
+        self.place = ""
         self._tail: deque[Event] = deque(maxlen=tail)
         self._messages: deque[str] = deque(maxlen=_EXPLAINED)
         self._watchers: set[asyncio.Queue[Event | None]] = set()

@@ -86,6 +86,10 @@ class Provider(ABC, Generic[TraitsT]):
     async def resolve(self, repository: Repository) -> Resolved | None:
         """What its reference is now; None if there is no such thing; raises BinderOpsError if that cannot be known."""
 
+    def identity(self, repository: Repository) -> str:
+        """What tells the repository from every other one, of this provider and of all others."""
+        return f"{self.display.id}:{repository.url}"
+
     def head_instead(self, repository: Repository) -> str | None:
         """The spec to try when this one's reference does not exist, or None."""
         return None
