@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
+from binderops.authorities import ADDED_VARIABLE
 from binderops.images import ImageLock, MachineSettings, build_images, detect_package_settings
+from binderops.images.authorities import added_authorities
 
 _START_SECONDS = 20.0
 _USER_IDS = "0:200000:65536"
@@ -131,6 +133,12 @@ class Pods:
     folder: Path
     settings: MachineSettings
 
+    @property
+    def authorities(self) -> str:
+        """What this machine's network adds to an image's certificate authorities."""
+        bundle = self.settings.ca_bundle
+        return added_authorities(bundle.read_text(errors="replace")) if bundle else ""
+
     def podman(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run `podman` with the node-like store."""
         environment = {
@@ -152,9 +160,10 @@ class Pods:
         os.chown(containers, 200000, 200000)
         variables = {"BASE_IMAGE": self.lock.images["notebook"].reference, **(environment or {})}
         mounts = [f"{self.state}/images/build-base/storage:/base/storage:ro", f"{containers}:/var/lib/containers"]
-        if self.settings.ca_bundle:
-            mounts.append(f"{self.settings.ca_bundle}:/etc/binderhub/machine/ca.crt:ro")
-            variables["SSL_CERT_FILE"] = "/etc/binderhub/machine/ca.crt"
+        if self.authorities:
+            (self.folder / "ca.crt").write_text(self.authorities)
+            mounts.append(f"{self.folder}/ca.crt:/etc/binderhub/machine/ca.crt:ro")
+            variables[ADDED_VARIABLE] = "/etc/binderhub/machine/ca.crt"
         if self.settings.pip_index:
             variables["PIP_INDEX_URL"] = variables["UV_DEFAULT_INDEX"] = self.settings.pip_index
         ran = self.podman(

@@ -133,7 +133,7 @@ def test_a_dockerfile_sees_the_machines_index_but_keeps_nothing(pods: Any, git_s
     assert "DockerBuildPack" in built.text
     ran = pods.run(image, "sh", "-c", "cat /tmp/env; echo ---; env")
     during, after = ran.stdout.split("---")
-    assert ("SSL_CERT_FILE=/run/machine/ca.crt" in during) is bool(pods.settings.ca_bundle)
+    assert ("SSL_CERT_FILE=/run/machine/ca.crt" in during) is bool(pods.authorities)
     assert "SSL_CERT_FILE" not in after
 
 

@@ -73,5 +73,5 @@ def test_the_machine_s_own_ca_is_trusted(render: Render) -> None:
     objects = render(merge(ON, at("global.machine.caCertificates", "-----BEGIN CERTIFICATE-----")))
     (container,) = objects["Deployment", NAME]["spec"]["template"]["spec"]["containers"]
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
-    assert environment["REQUESTS_CA_BUNDLE"] == "/etc/kube-lego/ca.crt"
+    assert environment["MACHINE_AUTHORITIES"] == "/etc/kube-lego/ca.crt"
     assert objects["ConfigMap", NAME]["data"]["ca.crt"].startswith("-----BEGIN")

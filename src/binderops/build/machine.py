@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from binderops.authorities import BUNDLE_VARIABLES
 from binderops.build import runtime
 from binderops.build.places import PodPlaces
 
@@ -23,14 +24,6 @@ _PASSED = (
     "NPM_CONFIG_REGISTRY",
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
-_CA_VARIABLES = (
-    "SSL_CERT_FILE",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-)
 _SUITE = "bookworm"
 
 
@@ -38,7 +31,7 @@ def run_step_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that RUN steps get, made from the pod's own."""
     found = {name: environment[name] for name in _PASSED if environment.get(name)}
     if Path(environment.get("SSL_CERT_FILE", "")).is_file():
-        found |= dict.fromkeys(_CA_VARIABLES, f"{MOUNT_POINT}/ca.crt")
+        found |= dict.fromkeys(BUNDLE_VARIABLES, f"{MOUNT_POINT}/ca.crt")
     return found
 
 

@@ -19,8 +19,10 @@ from repo2docker.contentproviders.base import ContentProviderException
 from repo2docker.engine import ContainerEngineException
 from repo2docker.utils import R2dState
 
+from binderops.authorities import trust_added_authorities
 from binderops.build.artifact import LocalArtifact
 from binderops.build.configuration import git_environment
+from binderops.build.places import PodPlaces
 from binderops.build.providers import careful
 from binderops.build.stock import probing
 from binderops.build.uv_buildpack import UvBuildPack
@@ -31,6 +33,7 @@ _ENGINE = "buildah"
 
 def main(argv: Sequence[str]) -> int:
     """Build as the arguments say; returns the exit code."""
+    trust_added_authorities(os.environ, PodPlaces().authorities)
     os.environ.update(git_environment(os.environ))
     try:
         application = _application(argv)

@@ -25,6 +25,11 @@ class PodPlaces:
         return self.containers / "tmp"
 
     @property
+    def authorities(self) -> Path:
+        """The image's certificate authorities and the machine's, in one file."""
+        return self.run / "authorities.crt"
+
+    @property
     def machine(self) -> Path:
         """What RUN steps see at /run/machine."""
         return self.run / "machine"

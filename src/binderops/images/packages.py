@@ -8,18 +8,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from binderops.authorities import BUNDLE_VARIABLES
 from binderops.images.machine import DEBIAN_MIRROR, DEBIAN_SECURITY_MIRROR, MachineSettings
 
 MOUNT_POINT = "/run/machine"
-# Each program reads its own variable for the same bundle.
-_CA_VARIABLES = (
-    "SSL_CERT_FILE",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-)
 
 
 def write_machine_folder(folder: Path, settings: MachineSettings, *, suite: str) -> None:
@@ -59,7 +51,7 @@ def _environment(settings: MachineSettings) -> dict[str, str]:
         "no_proxy": settings.no_proxy,
     }
     if settings.ca_bundle:
-        values |= dict.fromkeys(_CA_VARIABLES, f"{MOUNT_POINT}/ca.crt")
+        values |= dict.fromkeys(BUNDLE_VARIABLES, f"{MOUNT_POINT}/ca.crt")
     return {name: value for name, value in values.items() if value}
 
 

@@ -12,11 +12,13 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
 
+from binderops.authorities import trust_added_authorities
 from binderops.errors import BinderOpsError, UsageError
 from binderops.kube.client import Client
 from binderops.kube.programs import until_stopped
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     level = os.environ.get("LEGO_LOG_LEVEL", "info").upper()
     number = logging.getLevelNamesMapping().get(level, logging.INFO)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    trust_added_authorities(os.environ, Path(tempfile.gettempdir()) / "authorities.crt")
     try:
         settings = _settings(options, os.environ)
         asyncio.run(_until_stopped(settings, options.kubeconfig))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from binderops.authorities import ADDED_VARIABLE
 from binderops.binder.settings import Machine, Settings
 
 CONTAINER = "builder"
@@ -156,8 +157,7 @@ def _machine_environment(machine: Machine) -> dict[str, str]:
     for name, key in (("HTTP_PROXY", "http"), ("HTTPS_PROXY", "https"), ("NO_PROXY", "none")):
         found[name] = found[name.lower()] = proxies.get(key, "")
     if machine.ca_certificates:
-        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"):
-            found[name] = _AUTHORITIES
+        found[ADDED_VARIABLE] = _AUTHORITIES
     return {name: value for name, value in found.items() if value}
 
 
