@@ -12,12 +12,13 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from tests.binder.conftest import MakeBinder
 
 from binderops.binder import journey
 from binderops.binder.naming import image_name
+from binderops.binder.providers import AnyProvider
 from binderops.binder.providers.github import GitHub
 from binderops.binder.providers.local import Local
 from binderops.binder.traits import GitHubRepoProvider, LocalRepoProvider
@@ -48,6 +49,12 @@ class Api:
             return JSONResponse({"sha": "../../etc"})
         if "/down/" in path:
             return JSONResponse({}, status_code=502)
+        if "/moved/" in path:
+            return RedirectResponse(f"{self.url}{path.replace('moved', 'here')}", status_code=301)
+        if "/away/" in path:
+            return RedirectResponse(
+                f"{self.url.replace('127.0.0.1', 'localhost')}/repos/u/r/commits/HEAD", status_code=301
+            )
         headers = {"etag": '"1"', "x-ratelimit-remaining": "42"}
         if request.headers.get("if-none-match") == '"1"':
             return Response(status_code=304, headers=headers)
@@ -94,6 +101,15 @@ async def test_what_does_not_exist_is_asked_once(github: GitHub, api: Api) -> No
     for _ in range(2):
         assert await github.resolve(github.parse("user/absent/HEAD")) is None
     assert len(api.seen) == 1
+
+
+async def test_redirects_stay_on_their_host(github: GitHub, api: Api) -> None:
+    resolved = await github.resolve(github.parse("moved/repo/HEAD"))
+    assert resolved
+    assert resolved.ref == COMMIT
+    with pytest.raises(GitError, match="GitHub answered 301"):
+        await github.resolve(github.parse("away/repo/HEAD"))
+    assert len(api.seen) == 3
 
 
 async def test_refusals(github: GitHub) -> None:
@@ -187,7 +203,12 @@ async def test_an_old_default_branch_is_tried_again_as_head(
 async def test_no_two_repositories_share_an_image() -> None:
     async with httpx.AsyncClient() as client, Registry("registry.ns.svc:5000", ANONYMOUS) as registry:
         github, local = GitHub(GitHubRepoProvider(), client), Local(LocalRepoProvider(), client, registry)
-        asked = [(github, "local/hello/HEAD"), (local, "hello/HEAD"), (github, "a-b/c/HEAD"), (github, "a/b-c/HEAD")]
+        asked: list[tuple[AnyProvider, str]] = [
+            (github, "local/hello/HEAD"),
+            (local, "hello/HEAD"),
+            (github, "a-b/c/HEAD"),
+            (github, "a/b-c/HEAD"),
+        ]
         repositories = [(provider, provider.parse(spec)) for provider, spec in asked]
     names = {
         image_name("r.svc:5000/r2d-1-", repository.slug, identity=provider.identity(repository), ref="1")

@@ -28,7 +28,7 @@ def access_of(answer: httpx.Response) -> dict[str, Any]:
 
 
 async def test_the_pull_secret_reads_everything_and_writes_nothing(served: Served, http: httpx.AsyncClient) -> None:
-    url = f"{served.url}registry/token"
+    url = f"{served.token_url}registry/token"
     scopes = [
         ("service", "registry"),
         ("scope", "repository:a/b:pull,push"),
@@ -55,24 +55,24 @@ async def test_a_build_gets_what_it_was_given(served: Served, http: httpx.AsyncC
     grants = Grants(pull=frozenset({"base"}), push=frozenset({"r2d-x"}))
     password = served.binder.credentials.mint("build-x", grants, seconds=60)
     query = "scope=repository:r2d-x:push,pull&scope=repository:base:pull,push&scope=repository:other:pull"
-    answer = await http.get(f"{served.url}registry/token?{query}", auth=("build", password))
+    answer = await http.get(f"{served.token_url}registry/token?{query}", auth=("build", password))
     assert access_of(answer) == {"r2d-x": ["pull", "push"], "base": ["pull"]}
     old = served.binder.credentials.mint("build-x", grants, seconds=-1)
     for login in (("build", old), ("build", password[:-3] + "abc"), ("build", ""), ("pull", password), ("x", "y")):
-        refused = await http.get(f"{served.url}registry/token?{query}", auth=login)
+        refused = await http.get(f"{served.token_url}registry/token?{query}", auth=login)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"].startswith("Basic")
 
 
 async def test_a_registry_token_is_no_credential_of_a_build(served: Served, http: httpx.AsyncClient) -> None:
-    answer = await http.get(f"{served.url}registry/token?scope=repository:a:pull", auth=("pull", PULL_PASSWORD))
+    answer = await http.get(f"{served.token_url}registry/token?scope=repository:a:pull", auth=("pull", PULL_PASSWORD))
     token = answer.json()["token"]
-    refused = await http.get(f"{served.url}registry/token?scope=repository:a:pull", auth=("build", token))
+    refused = await http.get(f"{served.token_url}registry/token?scope=repository:a:pull", auth=("build", token))
     assert refused.status_code == 401
 
 
 async def test_hostile_requests(served: Served, http: httpx.AsyncClient) -> None:
-    url = f"{served.url}registry/token"
+    url = f"{served.token_url}registry/token"
     assert (await http.get(url)).status_code == 401
     assert (await http.get(url, headers={"Authorization": "Basic !!!"})).status_code == 401
     # Addresses are kept by every log on the way: a password there is not read.
@@ -80,3 +80,10 @@ async def test_hostile_requests(served: Served, http: httpx.AsyncClient) -> None
     assert (await http.post(url, content=b"x" * 100_000, auth=("pull", PULL_PASSWORD))).status_code == 413
     odd = "scope=registry:catalog:*&scope=repository:../etc:pull&scope=%00"
     assert access_of(await http.get(f"{url}?{odd}", auth=("pull", PULL_PASSWORD))) == {}
+
+
+async def test_the_pages_and_the_tokens_are_served_apart(served: Served, http: httpx.AsyncClient) -> None:
+    asked = "registry/token?scope=repository:a:pull"
+    assert "access_token" not in (await http.get(f"{served.url}{asked}", auth=("pull", PULL_PASSWORD))).text
+    for path in ("", "versions", "health", "build/gh/a/b/c", "v2/gh/a/b/c", "local/x"):
+        assert (await http.get(f"{served.token_url}{path}")).status_code == 404, path

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+import pytest
+import yaml
 from tests.charts.conftest import Rendered, at
 
 PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
@@ -55,7 +58,71 @@ def test_builds_reach_the_registry_and_a_private_index(render: Any) -> None:
     assert open_blocks(egress(objects, "binder-builds")) == {("10.1.2.3/32", "3141")}
     peers = [rule["to"][0]["podSelector"]["matchLabels"]["component"] for rule in egress(objects, "binder-builds")[:2]]
     assert peers == ["registry", "binder"]
+    # Not the binder's pages: a build's own words are no visitor's.
+    ports = [rule["ports"] for rule in egress(objects, "binder-builds")[:2]]
+    assert ports == [[{"port": 5000, "protocol": "TCP"}], [{"port": 8586, "protocol": "TCP"}]]
     assert "10.1.2.3/32" not in str(egress(objects, "binder-users"))
+
+
+CLOSED = [*PRIVATE, "100.64.0.0/10", "169.254.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    ("cidr", "closed"),
+    [
+        ("0.0.0.0/0", CLOSED),
+        ("0.0.0.0/1", ["10.0.0.0/8", "100.64.0.0/10"]),
+        ("128.0.0.0/1", ["172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]),
+        ("192.0.0.0/8", ["192.168.0.0/16"]),
+        ("172.16.0.0/11", ["172.16.0.0/12"]),
+        ("198.51.100.0/24", None),
+        ("10.0.0.0/8", None),  # what the operator opens by its own name
+        ("10.1.0.0/16", None),
+        ("203.0.113.7/32", None),
+    ],
+)
+def test_a_narrower_outside_keeps_closed_what_it_holds(render: Any, cidr: str, closed: list[str] | None) -> None:
+    objects = render(at("binderhub.networkPolicy.egress.cidr", cidr))
+    for policy in ("binder-users", "binder"):
+        (block,) = (
+            peer["ipBlock"]
+            for rule in egress(objects, policy)
+            for peer in rule["to"]
+            if "ipBlock" in peer and [port["port"] for port in rule["ports"]] == [80, 443, 9418]
+        )
+        assert (block["cidr"], block.get("except")) == (cidr, closed), policy
+
+
+def test_the_binder_reaches_its_own_parts_and_the_web(local: Rendered) -> None:
+    spec = local["NetworkPolicy", "binder"]["spec"]
+    assert spec["podSelector"] == {"matchLabels": {"app": "binder", "component": "binder", "release": "binder"}}
+    assert spec["policyTypes"] == ["Egress"]
+    # Rendered without a cluster, which would tell where its API is.
+    api = {(cidr, "443,6443") for cidr in PRIVATE}
+    assert open_blocks(egress(local, "binder")) == {("0.0.0.0/0", "80,443,9418"), *api}
+    peers = {
+        rule["to"][0]["podSelector"]["matchLabels"]["component"]
+        for rule in egress(local, "binder")
+        if "podSelector" in rule["to"][0]
+    }
+    assert peers == {"registry", "proxy", "hub", "controller"}
+
+
+def test_the_kubernetes_api_where_it_is_told(render: Any) -> None:
+    told = [{"cidr": "10.9.8.7/32", "port": 16545}]
+    objects = render(at("binderhub.networkPolicy.egress.kubernetesApi", told))
+    assert open_blocks(egress(objects, "binder")) == {("0.0.0.0/0", "80,443,9418"), ("10.9.8.7/32", "16545")}
+
+
+def test_internal_hosts_open_policies_and_are_told_to_the_binder(render: Any) -> None:
+    hosts = [{"host": "git.internal", "cidr": "10.1.2.3/32", "ports": [8443]}, {"cidr": "10.9.9.0/24"}]
+    objects = render(at("binderhub.networkPolicy.egress.internalHosts", hosts))
+    opened = {("10.1.2.3/32", "8443"), ("10.9.9.0/24", "80,443,9418")}
+    assert opened < open_blocks(egress(objects, "binder"))
+    assert opened <= open_blocks(egress(objects, "binder-builds"))
+    assert not opened & open_blocks(egress(objects, "binder-users"))
+    values = yaml.safe_load(base64.b64decode(objects["Secret", "binder-secret"]["data"]["values.yaml"]))
+    assert values["networkPolicy"]["egress"]["internalHosts"] == hosts
 
 
 def test_allow_rules_switch_one_by_one(render: Any) -> None:

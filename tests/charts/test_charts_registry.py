@@ -59,12 +59,13 @@ def registry(local: Rendered, keys: Path, tmp_path_factory: pytest.TempPathFacto
         process.wait(timeout=10)
 
 
-def test_it_sends_to_the_binder_for_a_token(registry: httpx.Client) -> None:
+def test_it_sends_to_the_binders_own_port_for_a_token(registry: httpx.Client, local: Rendered) -> None:
     answer = registry.get("/v2/x/y/manifests/z")
     assert answer.status_code == 401
-    assert (
-        f'realm="http://binder.{NAMESPACE}.svc/registry/token",service="registry"' in answer.headers["www-authenticate"]
-    )
+    realm = f"http://registry-token.{NAMESPACE}.svc/registry/token"
+    assert f'realm="{realm}",service="registry"' in answer.headers["www-authenticate"]
+    ports = local["Deployment", "binder"]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert {port["name"]: port["containerPort"] for port in ports} == {"binder": 8585, "registry-token": 8586}
 
 
 def test_it_trusts_the_releases_key(registry: httpx.Client, keys: Path) -> None:

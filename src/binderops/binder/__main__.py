@@ -6,14 +6,18 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 import uvicorn
+from starlette.applications import Starlette
 
 from binderops.binder.application import open_binder
 from binderops.binder.settings import Settings, load
-from binderops.binder.web.app import make_app
+from binderops.binder.web.app import make_app, make_token_app
 from binderops.errors import BinderOpsError
 from binderops.kube.client import Client
 
@@ -28,36 +32,67 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="binderops.binder", description="The BinderHub service.")
     parser.add_argument("--config-dir", type=Path, default=Path("/etc/binderhub/config"), help="holds values.yaml")
     parser.add_argument("--port", type=int, default=8585)
+    parser.add_argument("--token-port", type=int, default=8586, help="of the registry's token server")
     parser.add_argument("--kubeconfig", type=Path, help="instead of the pod's own ServiceAccount")
     arguments = parser.parse_args()
     try:
         settings = load(arguments.config_dir)
         _start_log(debug=settings.binder.debug)
-        asyncio.run(serve(settings, arguments.port, arguments.kubeconfig))
+        asyncio.run(serve(settings, Ports(arguments.port, arguments.token_port), arguments.kubeconfig))
     except BinderOpsError as error:
         log.error("the binder cannot run", reason=str(error), id=error.reference)
         return 1
     return 0
 
 
-async def serve(settings: Settings, port: int, kubeconfig: Path | None = None) -> None:
+async def serve(settings: Settings, ports: Ports, kubeconfig: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
     client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
     async with client as kube, open_binder(settings, kube) as binder:
-        config = uvicorn.Config(
-            make_app(binder),
-            host="0.0.0.0",  # a pod's own address; the Service and policies decide who reaches it
-            port=port,
-            log_config=None,
-            lifespan="off",
-            access_log=False,
-            # Our own rules say whom to believe (web/visitors).
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+        tokens = _Second(_config(make_token_app(binder), ports.token))
+        serving = asyncio.create_task(tokens.serve(), name="registry tokens")
+        log.info(
+            "binder is serving",
+            port=ports.web,
+            token_port=ports.token,
+            namespace=settings.place.namespace,
+            prefix=settings.image_prefix,
         )
-        log.info("binder is serving", port=port, namespace=settings.place.namespace, prefix=settings.image_prefix)
-        await uvicorn.Server(config).serve()
+        try:
+            await uvicorn.Server(_config(make_app(binder), ports.web)).serve()
+        finally:
+            tokens.should_exit = True
+            await serving
+
+
+class Ports(NamedTuple):
+    """Where the binder listens."""
+
+    web: int
+    token: int
+
+
+class _Second(uvicorn.Server):
+    """A server whose process another one ends: signals are the first one's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: Starlette, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host="0.0.0.0",  # a pod's own address; the Service and policies decide who reaches it
+        port=port,
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        # Our own rules say whom to believe (web/visitors).
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
 
 
 def _start_log(*, debug: bool) -> None:

@@ -19,6 +19,7 @@ from binderops.binder.health import Health
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.launcher import Launcher
 from binderops.binder.metrics import Metrics
+from binderops.binder.peers import Peers
 from binderops.binder.providers import AnyProvider, make_provider, make_providers
 from binderops.binder.ratelimit import RateLimit
 from binderops.binder.settings import Settings
@@ -55,6 +56,8 @@ class Binder:
     metrics: Metrics
     page_tokens: PageTokens
     rate: RateLimit
+    peers: Peers
+    """Whose word about a visitor's address is taken."""
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -80,7 +83,8 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     for finding in (*settings.findings, *missing):
         log.warning("setting", finding=finding)
     seeding = BaseSeeding(settings, pods, registry, credentials, metrics)
-    works = {"pods": pods.run(), "cleaner": builds.clean_up(), "base": seeding.run()}
+    peers = Peers(settings.trusted_proxies, kube, namespace=settings.place.namespace, release=settings.place.release)
+    works = {"pods": pods.run(), "cleaner": builds.clean_up(), "base": seeding.run(), "peers": peers.run()}
     tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
     try:
         if not await pods.synced(_SYNC_SECONDS):
@@ -101,6 +105,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
             metrics=metrics,
             page_tokens=_page_tokens(settings),
             rate=RateLimit(limit=settings.rate.limit, period=settings.rate.period_seconds),
+            peers=peers,
         )
     finally:
         for task in tasks:

@@ -74,6 +74,15 @@ class Global(BaseModel):
         return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
 
 
+class TrustedProxies(BaseModel):
+    """`trustedProxies` of the chart: whose word is taken for who asks."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    pod_labels: dict[str, str] = Field(default={}, alias="podLabels")
+    cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
 class RegistrySettings(BaseModel):
     """`registry` of the chart: the one it runs (`name`), or the operator's own (`url`)."""
 
@@ -134,6 +143,7 @@ class Settings:
     quota: traits.LaunchQuota
     rate: traits.RateLimiter
     providers: Mapping[str, traits.RepoProvider]
+    trusted_proxies: TrustedProxies
     findings: tuple[str, ...] = ()
 
     @property
@@ -205,6 +215,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
     try:
         common = Global.model_validate(values.get("global") or {})
         registry = RegistrySettings.model_validate(values.get("registry") or {})
+        proxies = TrustedProxies.model_validate(values.get("trustedProxies") or {})
         models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
         providers = {name: _provider(name, sections) for name in traits.PROVIDERS}
     except ValidationError as error:
@@ -224,6 +235,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         quota=_as(quota, traits.LaunchQuota),
         rate=_as(models["RateLimiter"], traits.RateLimiter),
         providers=providers,
+        trusted_proxies=proxies,
         findings=tuple(findings),
     )
 

@@ -37,12 +37,17 @@ def make_app(binder: Binder) -> Starlette:
     return app
 
 
+def make_token_app(binder: Binder) -> Starlette:
+    """The registry's token server, on a port of its own: builds reach nothing else of the binder."""
+    app = Starlette(routes=[Route("/registry/token", registry_token, methods=["GET", "POST"])])
+    app.state.binder = binder
+    return app
+
+
 def _routes(binder: Binder) -> list[BaseRoute]:
     settings = binder.settings.binder
     base = settings.base_url
     routes: list[BaseRoute] = [
-        # The realm of registry tokens is fixed in the registry's settings: no prefix.
-        Route("/registry/token", registry_token, methods=["GET", "POST"]),
         Route(f"{base}local/{{name}}", upload, methods=["PUT"]),
         Route(f"{base}metrics", api.metrics, methods=_READ),
         Route(f"{base}versions", api.versions, methods=_READ),

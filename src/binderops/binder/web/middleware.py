@@ -33,7 +33,7 @@ class Everywhere:
         self._headers = _default_headers(settings)
         self._unbanned = tuple(
             f"{self._base}{path}"
-            for path in ("versions", "health", "badge", "logo_social", "assets/", "static/", "build/", "registry/")
+            for path in ("versions", "health", "badge", "logo_social", "assets/", "static/", "build/")
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

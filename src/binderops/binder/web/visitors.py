@@ -1,4 +1,4 @@
-"""Who asks: addresses, hosts and origins of a request. What proxies add is believed only from private networks."""
+"""Who asks: addresses, hosts and origins of a request. What proxies add is believed only from those we know (peers)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,14 @@ from starlette.requests import HTTPConnection
 
 from binderops.binder.settings import Settings
 
-# Shared address space (RFC 6598): several clouds give it to pods, and Python does not call it private.
-_SHARED = ipaddress.ip_network("100.64.0.0/10")
-
 
 def _peer(request: HTTPConnection) -> str:
     return request.client.host if request.client else ""
 
 
-def _is_trusted(address: str) -> bool:
-    """Whether the peer can be the ingress controller: pods have private addresses, visitors reach only the ingress."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return parsed.is_private or parsed in _SHARED
+def _is_proxied(request: HTTPConnection) -> bool:
+    """Whether the peer is a proxy that is believed."""
+    return _peer(request) in request.app.state.binder.peers
 
 
 def _last(value: str) -> str:
@@ -34,7 +27,7 @@ def _last(value: str) -> str:
 def client_address(request: HTTPConnection) -> str:
     """The visitor's address."""
     peer = _peer(request)
-    if not _is_trusted(peer):
+    if not _is_proxied(request):
         return peer
     given = request.headers.get("x-real-ip", "") or _last(request.headers.get("x-forwarded-for", ""))
     try:
@@ -45,7 +38,7 @@ def client_address(request: HTTPConnection) -> str:
 
 def scheme(request: HTTPConnection) -> str:
     """Http or https, as the visitor's browser sees it."""
-    if _is_trusted(_peer(request)):
+    if _is_proxied(request):
         given = _last(request.headers.get("x-scheme", "") or request.headers.get("x-forwarded-proto", "")).lower()
         if given in {"http", "https"}:
             return given
