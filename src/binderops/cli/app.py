@@ -17,7 +17,16 @@ from binderops.delivery.results import Result
 from binderops.errors import BinderOpsError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-COMMANDS = ("environments", "images_command", "lifecycle", "observing", "promoting", "secrets", "secrets_readers")
+COMMANDS = (
+    "certificates",
+    "environments",
+    "images_command",
+    "lifecycle",
+    "observing",
+    "promoting",
+    "secrets",
+    "secrets_readers",
+)
 
 
 class Output(StrEnum):

@@ -11,7 +11,7 @@ from binderops.errors import ImageError, StateError
 from binderops.images.authorities import added_authorities
 from binderops.images.building import build_images
 from binderops.images.lockfile import read_lock
-from binderops.images.machine import MachineSettings, detect_package_settings
+from binderops.images.machine import MachineSettings, bundle_text, detect_package_settings
 from binderops.images.progress import ImageProgress
 from binderops.target.egress import private_openings
 
@@ -78,4 +78,4 @@ def machine_facts(state: Path) -> dict[str, Any]:
 def _certificates(settings: MachineSettings) -> str:
     if settings.ca_bundle is None:
         return ""
-    return added_authorities(settings.ca_bundle.read_text(encoding="utf-8", errors="replace"))
+    return added_authorities(bundle_text(settings.ca_bundle))

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import computed_field
 
 from binderops.delivery.results import Result
+from binderops.delivery.workspace import Workspace
 from binderops.errors import NotFoundError
 from binderops.kube import certificates as names
 from binderops.kube.client import Client
@@ -51,10 +52,18 @@ class CertificatesResult(Result):
     namespace: str
     certificates: tuple[CertificateReport, ...]
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way: a property that is dumped
+    @property
     def good(self) -> bool:
         """Whether each is valid, covers its names, and its last renewal worked."""
         return all(_is_good(each) for each in self.certificates)
+
+
+async def environment_certificates(workspace: Workspace) -> CertificatesResult:
+    """The certificates of a running environment; raises TargetError or KubernetesError where it does not answer."""
+    access, namespace = workspace.target.access(), workspace.environment.namespace
+    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
+        return await certificates(client, namespace)
 
 
 async def certificates(client: Client, namespace: str) -> CertificatesResult:

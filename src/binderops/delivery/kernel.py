@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import uuid
 from typing import Any
 from urllib.parse import urljoin
@@ -16,20 +17,22 @@ from binderops.delivery.public import connect_address, public_client
 from binderops.errors import ProofError
 
 
-async def run_cell(server_url: str, token: str, code: str, *, timeout: float = 60) -> str:
+async def run_cell(
+    server_url: str, token: str, code: str, *, timeout: float = 60, trust: ssl.SSLContext | None = None
+) -> str:
     """Runs `code` in a fresh python3 kernel of a Jupyter server and returns the text of its result.
 
-    Protocol: Jupyter's messaging 5.3 over /api/kernels/ID/channels. Raises ProofError when the server refuses, the code
-    raises, or nothing comes within `timeout` seconds.
+    Protocol: Jupyter's messaging 5.3 over /api/kernels/ID/channels. `trust`: as for `public_client`. Raises ProofError
+    when the server refuses, the code raises, or nothing comes within `timeout` seconds.
     """
     headers = {"Authorization": f"token {token}"}
     try:
-        async with asyncio.timeout(timeout), public_client(timeout=timeout) as client:
+        async with asyncio.timeout(timeout), public_client(trust=trust, timeout=timeout) as client:
             answer = await client.post(urljoin(server_url, "api/kernels"), headers=headers, json={"name": "python3"})
             answer.raise_for_status()
             kernel = str(answer.json()["id"])
             try:
-                return await _execute(server_url, kernel, headers, code)
+                return await _execute(server_url, kernel, headers, code, trust)
             finally:
                 await client.delete(urljoin(server_url, f"api/kernels/{kernel}"), headers=headers)
     except TimeoutError:
@@ -40,11 +43,17 @@ async def run_cell(server_url: str, token: str, code: str, *, timeout: float = 6
         ) from None
 
 
-async def _execute(server_url: str, kernel: str, headers: dict[str, str], code: str) -> str:
+async def _execute(
+    server_url: str, kernel: str, headers: dict[str, str], code: str, trust: ssl.SSLContext | None
+) -> str:
     session = uuid.uuid4().hex
     url = urljoin(server_url, f"api/kernels/{kernel}/channels?session_id={session}").replace("http", "ws", 1)
     host, port = connect_address(url)
-    async with connect(url, host=host, port=port, additional_headers=headers, max_size=2**22, proxy=None) as socket:
+    # Only wss:// may say what it trusts; ws:// with it is an error of the library.
+    secure: dict[str, Any] = {"ssl": trust} if trust is not None and url.startswith("wss:") else {}
+    async with connect(
+        url, host=host, port=port, additional_headers=headers, max_size=2**22, proxy=None, **secure
+    ) as socket:
         request = _message("execute_request", session, {"code": code, "silent": False, "store_history": False})
         await socket.send(json.dumps(request))
         async for text in socket:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote, urlencode, urljoin
 
+from binderops.delivery.certificates_trust import trust_of
 from binderops.delivery.launching import Launched, launch
 from binderops.delivery.progress import Progress, running
 from binderops.delivery.proving import launch_folder, local_token
@@ -37,6 +38,7 @@ async def launch_anything(workspace: Workspace, what: str, *, ref: str, progress
                 on_event=told,
                 timeout=deployment.environment.timeout,
                 authorization=await _operator(workspace),
+                trust=await trust_of(deployment, workspace.target.access()),
             )
         step.summary = f"{launched.result.spec} in {launched.result.seconds:.1f} s"
     opened = urljoin(launched.server_url, "lab") + "?" + urlencode({"token": launched.token})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -24,19 +25,27 @@ _PAGE_DEADLINE = 30.0  # seconds from `ready` until the Lab page must have answe
 
 @dataclass
 class Launched:
-    """A server that was launched: its result, and the token that opens it (never shown, never stored)."""
+    """A launched server: its result, the token that opens it (never shown or stored), and what the launch trusted."""
 
     result: LaunchResult
     server_url: str
     token: str = field(repr=False)
+    trust: ssl.SSLContext | None = field(repr=False, default=None)
 
 
 async def launch(
-    binder_url: str, spec: str, *, on_event: LogLine, timeout: float = 600, authorization: str | None = None
+    binder_url: str,
+    spec: str,
+    *,
+    on_event: LogLine,
+    timeout: float = 600,
+    authorization: str | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> Launched:
     """Launches `spec` (as in /v2/SPEC) and waits for the Lab page; raises ProofError with what the stream said.
 
-    `authorization` is the Authorization header for specs that want the release's token (`local`).
+    `authorization` is the Authorization header for specs that want the release's token (`local`); `trust`: as for
+    `public_client`.
     """
     started = time.monotonic()
     phases: dict[str, float] = {}
@@ -44,7 +53,7 @@ async def launch(
     built = False
     tail: list[str] = []
     try:
-        async with asyncio.timeout(timeout), public_client(timeout=60) as client:
+        async with asyncio.timeout(timeout), public_client(trust=trust, timeout=60) as client:
             async for event in _events(client, urljoin(binder_url, f"build/{spec}"), authorization):
                 phase = str(event.get("phase") or "").lower()
                 message = str(event.get("message") or "")
@@ -80,7 +89,7 @@ async def launch(
         seconds=round(seconds, 3),
         phases=phases,
     )
-    return Launched(result=result, server_url=ready["url"], token=ready["token"])
+    return Launched(result=result, server_url=ready["url"], token=ready["token"], trust=trust)
 
 
 async def _events(client: httpx.AsyncClient, url: str, authorization: str | None) -> AsyncIterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from urllib.parse import quote, urljoin
 
 import httpx
 
+from binderops.delivery.certificates_trust import trust_of
 from binderops.delivery.kernel import run_cell
 from binderops.delivery.launching import Launched, LogLine, launch
 from binderops.delivery.public import public_client
@@ -29,6 +30,7 @@ from binderops.target.protocol import Access
 LOCAL_OBJECT = "binder-local"  # the chart's Secret; its key `token` may upload and launch folders
 _UPLOAD_DEADLINE = 120.0
 _PAGES_DEADLINE = 60.0  # seconds until home page and /health must answer
+_FIRST_CERTIFICATE = 120.0  # seconds more, with TLS: a CA that validates over the internet takes its time
 
 
 async def prove(
@@ -46,7 +48,7 @@ async def prove(
         now = time.monotonic()
         told[stage], last = round(now - last, 3), now
 
-    await check_pages(served)
+    await check_pages(served, access)
     ended("pages")
     launched = await launch_folder(served, access, folder=folder, on_event=on_event)
     ended("launch")
@@ -54,7 +56,7 @@ async def prove(
     expression = f"{first} + {second}"
     on_event("kernel", f"asking a kernel for {expression}")
     try:
-        answer = await run_cell(launched.server_url, launched.token, expression)
+        answer = await run_cell(launched.server_url, launched.token, expression, trust=launched.trust)
     finally:
         await end_server(launched)
     ended("kernel")
@@ -71,34 +73,38 @@ async def prove(
 
 async def end_server(launched: Launched) -> None:
     """Asks a server to end; one that does not answer is left to the culler."""
-    async with public_client(timeout=10) as client:
+    async with public_client(trust=launched.trust, timeout=10) as client:
         with contextlib.suppress(httpx.HTTPError):
             await client.post(
                 urljoin(launched.server_url, "api/shutdown"), headers={"Authorization": f"token {launched.token}"}
             )
 
 
-async def check_pages(served: Served) -> None:
+async def check_pages(served: Served, access: Access) -> None:
     """The home page and /health through the public name, with patience.
 
     Right after a node's start the objects may still say what was true before it: pods are on their way, and the
-    registry, hub and binder that /health asks come one after the other.
+    registry, hub and binder that /health asks come one after the other. With TLS the first certificate is waited for,
+    and what is trusted is asked again: a local CA is made when it first signs.
     """
-    deadline = time.monotonic() + _PAGES_DEADLINE
-    async with public_client(timeout=20) as client:
-        for path in ("", "health"):
-            while (problem := await _page_problem(client, urljoin(served.public.url, path))) is not None:
-                if time.monotonic() > deadline:
-                    raise problem
-                await asyncio.sleep(0.2)
+    deadline = time.monotonic() + _PAGES_DEADLINE + (_FIRST_CERTIFICATE if served.public.public_tls_port else 0)
+    for path in ("", "health"):
+        while (problem := await _page_problem(served, access, path)) is not None:
+            if time.monotonic() > deadline:
+                raise problem
+            await asyncio.sleep(0.2)
 
 
-async def _page_problem(client: httpx.AsyncClient, url: str) -> ProofError | None:
+async def _page_problem(served: Served, access: Access, path: str) -> ProofError | None:
+    url = urljoin(served.public.url, path)
     try:
-        response = await client.get(url)
+        async with public_client(trust=await trust_of(served, access), timeout=20) as client:
+            response = await client.get(url)
     except httpx.HTTPError as error:
         why = f"{type(error).__name__}: {error}"
-        return ProofError(f"{url} cannot be reached", where=url, why=why, hint="binderops status")
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in why
+        hint = "binderops certificates ENV tells what stands behind each name" if untrusted else "binderops status"
+        return ProofError(f"{url} cannot be reached", where=url, why=why, hint=hint)
     if response.status_code == 200:
         return None
     return ProofError(f"{url} answered {response.status_code}", where=url, why=response.text[:500])
@@ -107,6 +113,7 @@ async def _page_problem(client: httpx.AsyncClient, url: str) -> ProofError | Non
 async def launch_folder(served: Served, access: Access, *, folder: Path, on_event: LogLine) -> Launched:
     """Packs a folder, hands it to the binder with the release's token, and launches what was uploaded."""
     token = await local_token(served, access)
+    trust = await trust_of(served, access)
     authorization = f"token {token}"
     url = urljoin(served.public.url, f"local/{quote(folder_name(folder), safe='')}")
     with tempfile.TemporaryDirectory(prefix="binderops-") as scratch:
@@ -116,7 +123,7 @@ async def launch_folder(served: Served, access: Access, *, folder: Path, on_even
             "Content-Type": "application/gzip",
             "Content-Length": str(packed.size),
         }
-        async with public_client(timeout=_UPLOAD_DEADLINE) as client:
+        async with public_client(trust=trust, timeout=_UPLOAD_DEADLINE) as client:
             try:
                 response = await client.put(url, content=_chunks(packed.path), headers=headers)
             except httpx.HTTPError as error:
@@ -133,6 +140,7 @@ async def launch_folder(served: Served, access: Access, *, folder: Path, on_even
         on_event=on_event,
         timeout=served.timeout,
         authorization=authorization,
+        trust=trust,
     )
 
 

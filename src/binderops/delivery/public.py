@@ -7,7 +7,6 @@ are connected to on 127.0.0.1, with the Host header (and, for TLS, the server na
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,11 +29,13 @@ class _LoopbackTransport(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-def public_client(*, ca: Path | None = None, timeout: float = 30) -> httpx.AsyncClient:
-    """An httpx client for public addresses; follows redirects, ignores proxy variables."""
-    verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca)) if ca else True
+def public_client(*, trust: ssl.SSLContext | None = None, timeout: float = 30) -> httpx.AsyncClient:
+    """An httpx client for public addresses; follows redirects, ignores proxy variables.
+
+    `trust` says which CAs count; the usual ones where it is None.
+    """
     return httpx.AsyncClient(
-        transport=_LoopbackTransport(verify=verify, retries=0),
+        transport=_LoopbackTransport(verify=True if trust is None else trust, retries=0),
         timeout=httpx.Timeout(timeout, read=None if timeout <= 0 else timeout),
         follow_redirects=True,
         trust_env=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 
+from binderops.delivery.certificates_store import TrustStore
 from binderops.delivery.progress import Progress, running
 from binderops.delivery.results import DownResult, PurgeResult
 from binderops.delivery.workspace import Workspace
@@ -50,8 +51,15 @@ async def purge(workspace: Workspace, *, progress: Progress) -> PurgeResult:
         else:
             stays.append(f"{workspace.state}/images: other environments on this machine use it")
         step.summary = "removed"
+    stays += _still_trusted(workspace.name)
     stays.append("Debian packages that were installed: other programs may use them by now")
     return PurgeResult(environment=workspace.name, removed=tuple(removed), stays=tuple(stays))
+
+
+def _still_trusted(environment: str) -> list[str]:
+    """The local CA, where this machine was told to trust it: whoever installed it says when it goes."""
+    path = TrustStore().file(environment)
+    return [f"{path}: this machine trusts its local CA (binderops trust {environment} --remove)"] * path.exists()
 
 
 def _is_last(workspace: Workspace) -> bool:

@@ -18,7 +18,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 DEBIAN_MIRROR = "http://deb.debian.org/debian"
 DEBIAN_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
+OWN_AUTHORITIES = "binderops-"
+"""What names of files in the machine's store begin with that `binderops trust` put there: environments' local CAs. They
+are nothing that builds and pods need, and trusting one must not change what runs."""
 SYSTEM_CA_BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
+_ADDED = "usr/local/share/ca-certificates"
 _PUBLIC_PIP_INDEX = re.compile(r"https://pypi\.org/simple/?")
 _PUBLIC_NPM_REGISTRY = re.compile(r"https://registry\.npmjs\.org/?")
 
@@ -91,10 +95,19 @@ def _ca_bundle(env: Mapping[str, str], root: Path, *, configured: tuple[str | No
     for candidate in (*named, *configured):
         if candidate and Path(candidate).is_file():
             return Path(candidate)
-    added = (root / "usr/local/share/ca-certificates", root / "etc/pki/ca-trust/source/anchors")
-    if any(folder.is_dir() and any(folder.iterdir()) for folder in added):
+    added = (root / _ADDED, root / "etc/pki/ca-trust/source/anchors")
+    files = [file for folder in added if folder.is_dir() for file in folder.iterdir()]
+    if any(not file.name.startswith(OWN_AUTHORITIES) for file in files):
         return next((path for path in SYSTEM_CA_BUNDLES if path.is_file()), None)
     return None
+
+
+def bundle_text(bundle: Path, *, root: Path = Path("/")) -> str:
+    """A bundle's certificates, without the local CAs of environments that this machine trusts."""
+    text = bundle.read_text(encoding="utf-8", errors="replace")
+    for file in sorted((root / _ADDED).glob(f"{OWN_AUTHORITIES}*.crt")):
+        text = text.replace(file.read_text(encoding="utf-8", errors="replace").strip() + "\n", "")
+    return text
 
 
 def _pip_options(env: Mapping[str, str], root: Path, home: Path) -> dict[str, str]:
