@@ -19,13 +19,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 from tests.binder.cluster import NAMESPACE, Cluster, ClusterThread
 from tests.git.git_server import git_server
 from tests.oci.docker_registry import RunningRegistry, registry, token_realm
 
 from binderops.binder.application import Binder, open_binder
 from binderops.binder.settings import Place, from_values
-from binderops.binder.web.app import make_app
+from binderops.binder.web.app import make_app, make_token_app
 
 __all__ = ["git_server", "registry", "token_realm"]
 
@@ -82,10 +83,11 @@ def _wait_for_hub(url: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 @dataclass(frozen=True)
 class Served:
-    """A binder that answers at `url`."""
+    """A binder that answers at `url`, and whose token server answers at `token_url`."""
 
     url: str
     binder: Binder
+    token_url: str = ""
 
     async def events(self, path: str, **options: Any) -> list[dict[str, Any]]:
         """All events of a stream up to `ready` or `failed`."""
@@ -119,7 +121,7 @@ class MakeBinder:
 
     @asynccontextmanager
     async def __call__(
-        self, port: int = 0, values: dict[str, Any] | None = None, **traits: Any
+        self, token_port: int = 0, values: dict[str, Any] | None = None, **traits: Any
     ) -> AsyncIterator[Served]:
         values = values or {}
         config = {
@@ -141,32 +143,38 @@ class MakeBinder:
                     },
                 },
                 "registry": {"name": self._registry.host},
+                "trustedProxies": {"cidrs": ["127.0.0.1/32"]},
+                "networkPolicy": {"egress": {"internalHosts": [{"host": "127.0.0.1", "cidr": "127.0.0.1/32"}]}},
                 **values,
                 "config": config,
             },
             Place(NAMESPACE, NAMESPACE, "release", hub_api_token=self._hub_token, root=self._root),
         )
-        async with self._cluster.client() as kube, open_binder(settings, kube) as binder:
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    make_app(binder),
-                    port=port,
-                    lifespan="off",
-                    log_config=None,
-                    proxy_headers=False,
-                    timeout_graceful_shutdown=1,
-                )
-            )
-            serving = asyncio.create_task(server.serve())
-            try:
-                while not server.started:
-                    assert not serving.done(), "the binder's port is taken"
-                    await asyncio.sleep(0.01)
-                address = server.servers[0].sockets[0].getsockname()
-                yield Served(f"http://127.0.0.1:{address[1]}/", binder)
-            finally:
-                server.should_exit = True
-                await serving
+        async with (
+            self._cluster.client() as kube,
+            open_binder(settings, kube) as binder,
+            _listening(make_app(binder), 0) as url,
+            _listening(make_token_app(binder), token_port) as token_url,
+        ):
+            yield Served(url, binder, token_url)
+
+
+@asynccontextmanager
+async def _listening(app: Starlette, port: int) -> AsyncIterator[str]:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=port, lifespan="off", log_config=None, proxy_headers=False, timeout_graceful_shutdown=1
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            assert not serving.done(), "the binder's port is taken"
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        await serving
 
 
 @pytest.fixture
@@ -192,7 +200,7 @@ def make_binder(secrets_folder: Path, cluster: Cluster, registry: RunningRegistr
 async def served(make_binder: MakeBinder, token_realm: str) -> AsyncIterator[Served]:
     """A binder where the registry's token realm says it is."""
     async with make_binder(
-        port=httpx.URL(token_realm).port or 0,
+        token_port=httpx.URL(token_realm).port or 0,
         repo_providers={"gh": "GitHubRepoProvider", "git": "GitRepoProvider", "local": "LocalRepoProvider"},
         # Tests ask more often than people.
         values={"config": {"RateLimiter": {"limit": 0}, "Launcher": {"retries": 2, "retry_delay": 0.05}}},

@@ -70,6 +70,10 @@ TABLE: dict[tuple[str, str], dict[str, Any]] = {
         "selector": {"app": "binder", "component": "registry", "release": R},
         "ports": {"registry": (5000, "registry")},
     },
+    ("Service", "registry-token"): {
+        "selector": {**BINDER, "name": "binder"},
+        "ports": {"http": (80, "registry-token")},
+    },
     ("PersistentVolumeClaim", "registry"): {},
     ("ConfigMap", "registry"): {"keys": {"config.yml"}},
     ("Secret", "registry-token"): {"type": "kubernetes.io/tls", "keys": {"tls.crt", "tls.key"}},
