@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 from shapes import schema_of
 
+from binderops.binder.traits import known_traits
+
 ROOT = Path(__file__).resolve().parent.parent
 IGNORED = {"values.shape.yaml"}
 
@@ -35,11 +37,29 @@ def write_schemas(root: Path) -> list[Path]:
     for source in sorted(root.glob("mybinder/values.shape.yaml")) + sorted(root.glob("charts/**/values.shape.yaml")):
         chart = source.parent
         refused = read_yaml(chart / "refused.yaml") if (chart / "refused.yaml").exists() else {}
-        schema = schema_of(read_yaml(source), refused, title=f"Values of the {chart.name} chart")
+        document = read_yaml(source)
+        document.setdefault("shapes", {})["traits"] = {"$schema": traits_schema()}
+        schema = schema_of(document, refused, title=f"Values of the {chart.name} chart")
         target = chart / "values.schema.json"
         if write_if_changed(target, (json.dumps(schema, indent=1, ensure_ascii=False) + "\n").encode()):
             changed.append(target)
     return changed
+
+
+def traits_schema() -> dict[str, Any]:
+    """`config` of the binderhub chart: the classes and traits that the binder knows; it reads their values itself."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: {
+                "type": ["object", "null"],
+                "additionalProperties": False,
+                "properties": {trait: {} for trait in sorted(known)},
+            }
+            for name, known in sorted(known_traits().items())
+        },
+    }
 
 
 def pack_dependencies(chart: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,7 @@ def test_nothing_is_ignored_in_silence() -> None:
     found = settings(
         {
             "config": {
-                "BinderHub": {"pod_quota": 5, "sticky_builds": True, "nosuch": 1},
-                "GitLabRepoProvider": {"private_token": "x"},
+                "BinderHub": {"pod_quota": 5, "sticky_builds": True},
                 "BuildExecutor": {"memory_limit": "1G"},
             }
         }
@@ -63,9 +63,28 @@ def test_nothing_is_ignored_in_silence() -> None:
     text = "\n".join(found.findings)
     assert "config.BinderHub.pod_quota is deprecated: use config.LaunchQuota.total_quota" in text
     assert "config.BinderHub.sticky_builds has no effect here: no cache lies on a node" in text
-    assert "config.BinderHub.nosuch is not supported" in text
-    assert "config.GitLabRepoProvider.private_token is not supported" in text
     assert "config.BuildExecutor.memory_limit has no effect here" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"config": {"BinderHub": {"nosuch": 1}}}, "config.BinderHub.nosuch"),
+        ({"config": {"GitLabRepoProvider": {"private_token": "x"}}}, "config.GitLabRepoProvider.private_token"),
+        ({"extraConfig": {"a": "c.BinderHub.nosuch = 1"}}, "config.BinderHub.nosuch"),
+        ({"extraConfig": {"a": "c.MyHook.key = 1"}}, "config.MyHook.key"),
+        ({"config": {"BinderHub": {"repo_providers": {"gl": "GitLabRepoProvider"}}}}, "repo_providers.gl"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValuesError, match=re.escape(named)):
+        settings(values)
+
+
+def test_internal_hosts() -> None:
+    entries = [{"host": "git.internal", "cidr": "10.1.2.0/24", "ports": [443]}, {"cidr": "10.9.9.9/32"}]
+    found = settings({"networkPolicy": {"egress": {"internalHosts": entries}}})
+    assert [(entry.host, str(entry.network)) for entry in found.internal_hosts] == [("git.internal", "10.1.2.0/24")]
 
 
 def test_extra_config_runs_by_sorted_key() -> None:
@@ -94,6 +113,7 @@ def test_extra_config_runs_by_sorted_key() -> None:
         {"GitHubRepoProvider": {"spec_config": [{"pattern": 1, "config": {}}]}},
         {"KubernetesBuildExecutor": {"memory_request": "1X"}},
         {"BinderHub": {"concurrent_build_limit": 0}},
+        {"GitRepoProvider": {"allowed_protocols": ["https", "ssh"]}},
     ],
 )
 def test_wrong_values_are_refused(config: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from tests.charts.conftest import ROOT, at, merge
 
+from binderops.binder import traits
+
 # Where each chart's values stand below the meta chart's.
 CHARTS = {
     ROOT / "mybinder": "",
@@ -62,6 +64,9 @@ def test_what_asks_for_nothing_passes(render: Any) -> None:
         "binderhub.ingress.host",
         "binderhub.registry.passwort",
         "binderhub.networkPolicy.egres",
+        "binderhub.config.BinderHb",
+        "binderhub.config.BinderHub.banner_mesage",
+        "binderhub.config.GitRepoProvider.banned_spec",
         "binderhub.jupyterhub.unknown",
         "binderhub.jupyterhub.hub.extraConfg",
         "binderhub.jupyterhub.singleuser.memory.limits",
@@ -90,7 +95,7 @@ def test_builders_that_share_an_engine(render: Any, builder: str) -> None:
         ("config.LEGO_EMAIL", "", "config.LEGO_EMAIL is missing"),
         ("config.LEGO_URL", "http://ca.example.org/directory", "config.LEGO_URL is refused: it is not the https"),
         ("config.LEGO_URL", "https://acme-v01.api.letsencrypt.org/directory", "ACME v1 was shut down"),
-        ("defaultIssuer", "prod", "defaultIssuer prod is refused: issuers declares none"),
+        ("defaultIssuer", "prod", "defaultIssuer prod is refused: issuers declares"),
         ("issuers", {"x": {"type": "vault"}}, "issuers"),
         ("issuers", {"x": {"type": "acme", "sever": "https://a"}}, "sever"),
     ],
@@ -132,3 +137,9 @@ def test_one_refusal_helper() -> None:
 def _name(chart: Path) -> str:
     name: str = yaml.safe_load((chart / "Chart.yaml").read_text())["name"]
     return name
+
+
+def test_a_provider_that_does_not_exist(render: Any) -> None:
+    with pytest.raises(helm_python.HelmError, match=r"repo_providers\.gl is refused: GitLabRepoProvider is not yet"):
+        render(at("binderhub.config.BinderHub.repo_providers.gl", "GitLabRepoProvider"))
+    assert render(at("binderhub.config.BinderHub.repo_providers", {name: f"x.y.{name}" for name in traits.PROVIDERS}))

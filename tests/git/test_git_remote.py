@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 
 import pytest
 from tests.git.git_server import GitServer, git
 
 from binderops.errors import GitError
+from binderops.git import remote
+from binderops.git.hosts import InternalHost
 from binderops.git.remote import RemoteUrl, check_ref, ls_remote
+
+OURS = (InternalHost("127.0.0.1", ip_network("127.0.0.1/32")),)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("https://example.org/a/b.git", "https://example.org/a/b.git"),
-        ("git@example.org:a/b.git", "ssh://git@example.org/a/b.git"),
+        ("https://user:word@example.org:8443/a", "https://user:word@example.org:8443/a"),
         ("git://127.0.0.1:9418/x", "git://127.0.0.1:9418/x"),
     ],
 )
@@ -26,6 +31,9 @@ def test_addresses(text: str, expected: str) -> None:
     [
         "file:///etc", "ext::sh -c id", "/etc", "-oProxyCommand=id", "--upload-pack=id", "ssh://-oProxyCommand=id/x",
         "ssh://git@-oProxyCommand=id/x", "https://", "https://a b", "https://a\nb", "", "ftp://x/y", "https:///x",
+        "ssh://git@example.org/x", "git@example.org:a/b.git", "https://a", "https://a\\@b/c", "https://a?@b/c",
+        "https://a#@b/c", "https://a@b@c/d", "https://a%2eb/c", "https://[::1/x", "https://a:70000/x", "https://a:0/x",
+        "https://\u0430.example/x", "git://a/b\\c",
     ],
 )  # fmt: skip
 def test_hostile_addresses_are_refused(text: str) -> None:
@@ -52,18 +60,18 @@ async def test_references(git_server: GitServer) -> None:
     second = git(folder, "rev-parse", "HEAD")
     git(folder, "branch", "only/nested", first)
     url = RemoteUrl.parse(git_server.url("references"))
-    assert await ls_remote(url, "main") == second
-    assert await ls_remote(url, "HEAD") == second
-    assert await ls_remote(url, "refs/heads/main") == second
-    assert await ls_remote(url, "plain") == first
-    assert await ls_remote(url, "noted") == git(folder, "rev-parse", "refs/tags/noted")
-    assert await ls_remote(url, "nested") is None
-    assert await ls_remote(url, "nowhere") is None
+    assert await ls_remote(url, "main", internal=OURS) == second
+    assert await ls_remote(url, "HEAD", internal=OURS) == second
+    assert await ls_remote(url, "refs/heads/main", internal=OURS) == second
+    assert await ls_remote(url, "plain", internal=OURS) == first
+    assert await ls_remote(url, "noted", internal=OURS) == git(folder, "rev-parse", "refs/tags/noted")
+    assert await ls_remote(url, "nested", internal=OURS) is None
+    assert await ls_remote(url, "nowhere", internal=OURS) is None
 
 
 async def test_a_repository_that_is_not_there(git_server: GitServer) -> None:
-    with pytest.raises(GitError):
-        await ls_remote(RemoteUrl.parse(git_server.url("missing")), "HEAD")
+    with pytest.raises(GitError, match=r"not exported|does not exist|access denied|Could not read"):
+        await ls_remote(RemoteUrl.parse(git_server.url("missing")), "HEAD", internal=OURS)
 
 
 async def test_a_silent_server_is_left_in_time() -> None:
@@ -71,4 +79,13 @@ async def test_a_silent_server_is_left_in_time() -> None:
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         with pytest.raises(GitError, match="did not answer within"):
-            await ls_remote(RemoteUrl.parse(f"git://127.0.0.1:{port}/x"), "HEAD", deadline=0.5)
+            await ls_remote(RemoteUrl.parse(f"git://127.0.0.1:{port}/x"), "HEAD", internal=OURS, deadline=0.5)
+
+
+async def test_more_references_than_are_read(git_server: GitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = git_server.make("many", {"a": "1"})
+    for number in range(20):
+        git(folder, "branch", f"{number}/main")
+    monkeypatch.setattr(remote, "MOST_OUTPUT", 1000)
+    with pytest.raises(GitError, match="answers with more than 0 MiB of references"):
+        await ls_remote(RemoteUrl.parse(git_server.url("many")), "main", internal=OURS)

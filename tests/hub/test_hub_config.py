@@ -14,6 +14,7 @@ from binderops.hub.binderspawner_mixin import BinderSpawnerMixin
 from binderops.hub.spawn_hook import wait_until_served
 from binderops.kube.schemas import validate
 
+DISK = {"ephemeral-storage": "10Gi"}
 LAUNCH = {"image": "registry.binder.svc:5000/r2d-x:1", "token": "secret-of-this-launch", "repo_url": "https://x/y"}
 
 
@@ -112,10 +113,11 @@ async def test_the_pod_of_a_launch(load_config: Any, make_spawner: Any) -> None:
     assert "command" not in container
     assert container["args"][:2] == ["sh", "-c"]
     assert container["args"][3:6] == ["jupyter-lab", "--ip=0.0.0.0", "--port=8888"]
-    assert "--ServerApp.token=secret-of-this-launch" in container["args"]
+    assert "secret-of-this-launch" not in str(container["args"])
+    assert {"name": "JUPYTER_TOKEN", "value": "secret-of-this-launch"} in container["env"]
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "runAsUser": 1000}
-    assert container["resources"]["limits"] == {"cpu": 2.0, "memory": 2 * 1024**3}
-    assert container["resources"]["requests"] == {"cpu": 0.05, "memory": 256 * 1024**2}
+    assert container["resources"]["limits"] == {"cpu": 2.0, "memory": 2 * 1024**3, **DISK}
+    assert container["resources"]["requests"] == {"cpu": 0.05, "memory": 256 * 1024**2, "ephemeral-storage": "256Mi"}
     assert "readinessProbe" not in container
     tolerations = {(entry["key"], entry["value"]) for entry in spec["tolerations"]}
     assert ("hub.jupyter.org/dedicated", "user") in tolerations
@@ -141,7 +143,7 @@ async def test_the_start_hook_is_set(load_config: Any, make_spawner: Any) -> Non
         ({"lifecycleHooks": {"preStop": {"sleep": {}}}}, "lifecycle_hooks", {"preStop": {"sleep": {}}}),
         ({"initContainers": [{"name": "a", "image": "b"}]}, "init_containers", [{"name": "a", "image": "b"}]),
         ({"memory": {"limit": None, "guarantee": None}}, "mem_limit", None),
-        ({"extraResource": {"limits": {"gpu": "1"}}}, "extra_resource_limits", {"gpu": "1"}),
+        ({"extraResource": {"limits": {"gpu": "1"}}}, "extra_resource_limits", {"gpu": "1", **DISK}),
         ({"extraEnv": {"A": "1", "C": None}}, "environment", {"A": "1"}),
         ({"extraEnv": {"B": {"value": "2"}}}, "environment", {"B": {"name": "B", "value": "2"}}),
         ({"extraEnv": [{"name": "A", "value": "1"}]}, "environment", {"A": {"name": "A", "value": "1"}}),

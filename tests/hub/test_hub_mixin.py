@@ -33,7 +33,7 @@ def made(make_spawner: Any, options: dict[str, Any], **traits: Any) -> Any:
 )
 async def test_arguments(make_spawner: Any, traits: dict[str, Any], expected: list[str]) -> None:
     spawner = made(make_spawner, {"token": "t"}, args=["--extra", "--NotebookApp.x=y"], **traits)
-    options = [f"base_url={BASE}", "token=t", "trust_xheaders=True", *expected]
+    options = [f"base_url={BASE}", "trust_xheaders=True", *expected]
     assert spawner.get_args() == [
         "--ip=0.0.0.0",
         "--port=8888",
@@ -45,9 +45,17 @@ async def test_arguments(make_spawner: Any, traits: dict[str, Any], expected: li
     ]
 
 
+async def test_the_token_is_no_argument(make_spawner: Any) -> None:
+    """Command lines are read by everybody on the machine."""
+    spawner = made(make_spawner, {"token": "secret-of-this-launch"}, environment={"JUPYTER_TOKEN": "theirs"})
+    assert spawner.get_env()["JUPYTER_TOKEN"] == "secret-of-this-launch"
+    assert "secret-of-this-launch" not in str(spawner.get_args())
+
+
 async def test_with_login_the_arguments_are_kubespawners(make_spawner: Any) -> None:
     spawner = made(make_spawner, {}, auth_enabled=True)
     assert spawner.get_args() == KubeSpawner.get_args(spawner)
+    assert "JUPYTER_TOKEN" not in made(make_spawner, {"token": "t"}, auth_enabled=True).get_env()
 
 
 async def test_environment(make_spawner: Any) -> None:

@@ -77,10 +77,10 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     registry = _registry(settings, signer)
     builds = Builds(settings, pods, Places(registry), credentials, metrics)
     http = httpx.AsyncClient(timeout=httpx.Timeout(20.0, connect=5.0))
-    providers, missing = make_providers(settings.binder.repo_providers, settings.providers, http, registry)
-    local = make_provider("LocalRepoProvider", settings.providers, http, registry)
+    providers = make_providers(settings, http, registry)
+    local = make_provider("LocalRepoProvider", settings, http, registry)
     assert local is not None
-    for finding in (*settings.findings, *missing):
+    for finding in settings.findings:
         log.warning("setting", finding=finding)
     seeding = BaseSeeding(settings, pods, registry, credentials, metrics)
     peers = Peers(settings.trusted_proxies, kube, namespace=settings.place.namespace, release=settings.place.release)

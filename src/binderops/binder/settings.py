@@ -1,6 +1,7 @@
 """The binder's settings: the values file of the release, the operator's extra code, and what the pod is told.
 
-Nothing is ignored in silence: what is not honoured is returned as findings, which the program logs at start.
+Nothing is ignored in silence: what is not known is refused by name, what has no effect here is returned as findings,
+which the program logs at start.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from traitlets.config import Config
 
 from binderops.binder import traits
 from binderops.errors import ValuesError
+from binderops.git.hosts import InternalHost
 from binderops.oci.references import Reference
 
 T = TypeVar("T", bound=traits.Traits)
@@ -72,6 +75,21 @@ class Global(BaseModel):
             ("https", self.public_tls_port, 443) if self.public_tls_port else ("http", self.public_port, 80)
         )
         return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
+
+
+class InternalHostEntry(BaseModel):
+    """`{host, cidr, ports}`: addresses that policies open; with a host, visitors may name it. Ports: the policy's."""
+
+    host: str = ""
+    cidr: IPv4Network | IPv6Network
+
+
+class Egress(BaseModel):
+    """`networkPolicy.egress` of the chart: of it only what the binder decides by itself."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    internal_hosts: list[InternalHostEntry] = Field(default=[], alias="internalHosts")
 
 
 class TrustedProxies(BaseModel):
@@ -144,6 +162,7 @@ class Settings:
     rate: traits.RateLimiter
     providers: Mapping[str, traits.RepoProvider]
     trusted_proxies: TrustedProxies
+    internal_hosts: tuple[InternalHost, ...] = ()
     findings: tuple[str, ...] = ()
 
     @property
@@ -211,10 +230,12 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
     _run_extra_config(values, config)
     sections = {name: dict(section) for name, section in config.items() if isinstance(section, Mapping)}
     _refuse(sections)
-    findings = [*_move_aliases(sections), *_unknown(sections)]
+    findings = [*_move_aliases(sections), *_without_effect(sections)]
+    _refuse_unknown(sections)
     try:
         common = Global.model_validate(values.get("global") or {})
         registry = RegistrySettings.model_validate(values.get("registry") or {})
+        egress = Egress.model_validate((values.get("networkPolicy") or {}).get("egress") or {})
         proxies = TrustedProxies.model_validate(values.get("trustedProxies") or {})
         models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
         providers = {name: _provider(name, sections) for name in traits.PROVIDERS}
@@ -236,6 +257,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         rate=_as(models["RateLimiter"], traits.RateLimiter),
         providers=providers,
         trusted_proxies=proxies,
+        internal_hosts=tuple(InternalHost(entry.host, entry.cidr) for entry in egress.internal_hosts if entry.host),
         findings=tuple(findings),
     )
 
@@ -294,16 +316,32 @@ def _refuse(sections: Mapping[str, Mapping[str, Any]]) -> None:
             raise ValuesError(f"config.{name}.{trait} cannot be {value!r}", where=f"config.{name}.{trait}", why=reason)
 
 
-def _unknown(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    found = []
-    for name, section in sorted(sections.items()):
-        model = traits.CLASSES.get(name)
-        for trait in sorted(section):
-            reason = traits.WITHOUT_EFFECT.get((name, trait))
-            if reason:
-                found.append(f"config.{name}.{trait} has no effect here: {reason}")
-            elif (name, trait) in traits.REFUSED:
-                continue
-            elif model is None or trait not in model.model_fields:
-                found.append(f"config.{name}.{trait} is not supported, and ignored")
-    return found
+def _without_effect(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"config.{name}.{trait} has no effect here: {reason}"
+        for (name, trait), reason in sorted(traits.WITHOUT_EFFECT.items())
+        if trait in sections.get(name, {})
+    ]
+
+
+def _refuse_unknown(sections: Mapping[str, Mapping[str, Any]]) -> None:
+    unknown = [
+        f"config.{name}.{trait}"
+        for name, section in sorted(sections.items())
+        for trait in sorted(section)
+        if trait not in traits.known_traits().get(name, ())
+    ]
+    if unknown:
+        raise ValuesError(
+            f"the binder has no such setting: {', '.join(unknown)}",
+            where=unknown[0],
+            hint="take it out of the values and of extraConfig; docs/operate/values-keys.md lists what there is",
+        )
+    wanted = sections.get("BinderHub", {}).get("repo_providers") or {}
+    for prefix, name in wanted.items():
+        if name is not None and str(name).rpartition(".")[2] not in traits.PROVIDERS:
+            raise ValuesError(
+                f"config.BinderHub.repo_providers.{prefix}: {name} is not supported yet",
+                where=f"config.BinderHub.repo_providers.{prefix}",
+                hint=f"set it to null; there are {', '.join(traits.PROVIDERS)}",
+            )

@@ -1,7 +1,7 @@
 """The traits of `config.*` that this binder honours, class by class, with upstream BinderHub's names and defaults.
 
-A trait that is not here is named in the log at start (`settings`); what stands in WITHOUT_EFFECT is accepted, with the
-reason why it changes nothing here.
+A trait that is not here is refused by name, by the chart's schema (scripts/charts.py writes it from this module) and at
+start (`settings`); what stands in WITHOUT_EFFECT is accepted, with the reason why it changes nothing here.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ def _patterns(values: list[str]) -> list[str]:
             re.compile(value)
         except re.error as error:
             raise ValueError(f"{value!r} is no regular expression: {error}") from error
+    return values
+
+
+def _protocols(values: list[str]) -> list[str]:
+    known = ("http", "https", "git")
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{value!r} is not supported: {', '.join(known)} are (there is no key for ssh here)")
     return values
 
 
@@ -173,7 +181,7 @@ class GitHubRepoProvider(RepoProvider):
 class GitRepoProvider(RepoProvider):
     """Any repository that git itself can reach."""
 
-    allowed_protocols: list[str] = ["http", "https", "git", "ssh"]
+    allowed_protocols: Annotated[list[str], AfterValidator(_protocols)] = ["http", "https", "git"]
 
 
 class LocalRepoProvider(RepoProvider):
@@ -231,3 +239,11 @@ REFUSED: dict[tuple[str, str], tuple[object, str]] = {
     ("BinderHub", "auth_enabled"): (False, "logging in is not supported yet: everybody could launch"),
     ("BinderHub", "use_registry"): (True, "images travel through a registry on every target"),
 }
+
+
+def known_traits() -> dict[str, frozenset[str]]:
+    """The traits of each class that a values file may name: honoured, of an old name, without effect, or refused."""
+    known = {name: set(model.model_fields) for name, model in CLASSES.items()}
+    for name, trait in [*ALIASES, *WITHOUT_EFFECT, *REFUSED]:
+        known.setdefault(name, set()).add(trait)
+    return {name: frozenset(found) for name, found in known.items()}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from binderops.errors import GitError
 
-ALLOWED_PROTOCOLS = ("http", "https", "git", "ssh")
+# Without ssh: there is no key here that it could use.
+ALLOWED_PROTOCOLS = ("http", "https", "git")
 
 # What a network needs to be crossed at all; everything else of our environment is none of git's business.
 _KEPT = (
@@ -29,10 +30,10 @@ _SETTINGS = (
 )
 
 
-def command(*arguments: str) -> list[str]:
-    """The argument list of one git call."""
-    settings = [part for setting in _SETTINGS for part in ("-c", setting)]
-    return ["git", *settings, *arguments]
+def command(*arguments: str, settings: Sequence[str] = ()) -> list[str]:
+    """The argument list of one git call, with `settings` of its own (`name=value`) besides those of all."""
+    named = [part for setting in (*_SETTINGS, *settings) for part in ("-c", setting)]
+    return ["git", *named, *arguments]
 
 
 def environment(protocols: Iterable[str] = ALLOWED_PROTOCOLS) -> dict[str, str]:
@@ -46,7 +47,6 @@ def environment(protocols: Iterable[str] = ALLOWED_PROTOCOLS) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/false",
-        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=10",
         "GIT_ALLOW_PROTOCOL": ":".join(protocols),
     }
 

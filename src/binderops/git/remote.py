@@ -1,29 +1,48 @@
-"""What a reference of a remote repository is now, by `git ls-remote`."""
+"""What a reference of a remote repository is now, by `git ls-remote`, asked of a host that strangers may name."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urljoin
+from urllib.request import getproxies_environment, proxy_bypass
 
 from binderops.errors import GitError
 from binderops.git import process
+from binderops.git.hosts import Address, InternalHost, addresses_of
 
 DEADLINE_SECONDS = 20.0
-_MOST_OUTPUT = 4 << 20
+MOST_OUTPUT = 4 << 20
+_MOST_REDIRECTS = 3
+# What git itself may take: a server that sends references without end fills its memory, not ours.
+_MEMORY_BYTES = 1 << 30
+_PORTS = {"http": 80, "https": 443, "git": 9418, "ssh": 22}
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCP_FORM = re.compile(r"([A-Za-z0-9_.-]+)@([A-Za-z0-9.-]+):(?!//)(.+)")
 # What git-check-ref-format forbids, besides a leading dash, which would read as an option.
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|^[-/.]|[/.]$")
+# Narrower than any URL parser, so that all of them (ours, git's, curl's) read the same host.
+_AUTHORITY = re.compile(
+    r"(?P<user>[A-Za-z0-9._~!$&'()*+,;=%:-]*@)?"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+_REDIRECTED = re.compile(r"The requested URL returned error: 30[1278]")
+_LOCATION = re.compile(r"Recv header: location: (\S+)", re.IGNORECASE)
+_ASKED_FOR = "/info/refs?service=git-upload-pack"
 
 
 @dataclass(frozen=True)
 class RemoteUrl:
-    """A repository's address with a protocol that is allowed."""
+    """A repository's address with a protocol that is allowed, and the host and port that it names."""
 
     text: str
     protocol: str
+    host: str
+    port: int
 
     @classmethod
     def parse(cls, text: str, *, protocols: Sequence[str] = process.ALLOWED_PROTOCOLS) -> RemoteUrl:
@@ -34,11 +53,17 @@ class RemoteUrl:
         if not separator or protocol.lower() not in protocols:
             named = protocol if separator else ""
             raise GitError(f"Unsupported git url {text}, protocol {named} not in {', '.join(protocols)}")
-        if not rest or rest.startswith(("-", "/")) or re.search(r"[\x00-\x20\x7f]", text):
+        authority, slash, path = rest.partition("/")
+        found = _AUTHORITY.fullmatch(authority)
+        port = int((found and found["port"]) or _PORTS.get(protocol.lower(), 0))
+        if not found or not slash or not 0 < port < 65536 or re.search(r"[\x00-\x20\x7f\\]", path):
             raise GitError(f"Unsupported git url {text!r}: it is not the address of a repository")
-        if "@-" in rest.partition("/")[0]:
-            raise GitError(f"Unsupported git url {text!r}: its host begins with a dash")
-        return cls(text, protocol.lower())
+        return cls(text, protocol.lower(), found["v6"] or found["host"], port)
+
+    def at(self, address: Address) -> str:
+        """The URL with an address in the host's place."""
+        literal = f"[{address}]" if address.version == 6 else str(address)
+        return f"{self.protocol}://{literal}:{self.port}/{self.text.split('/', 3)[3]}"
 
 
 def is_commit(text: str) -> bool:
@@ -53,37 +78,118 @@ def check_ref(ref: str) -> str:
     return ref
 
 
-async def ls_remote(url: RemoteUrl, ref: str, *, deadline: float = DEADLINE_SECONDS) -> str | None:
+async def ls_remote(
+    url: RemoteUrl, ref: str, *, internal: Sequence[InternalHost] = (), deadline: float = DEADLINE_SECONDS
+) -> str | None:
     """The object that a branch, tag, `HEAD` or `refs/…` names now, or None if the repository has no such name.
 
-    An annotated tag gives the tag object, not the commit: upstream BinderHub's tests pin that. Unlike there, `main`
-    never means `refs/heads/x/main`. Raises GitError with git's own words if the repository cannot be read.
+    The host must be public, or one of `internal`; so must each one that it redirects to. An annotated tag gives the tag
+    object, not the commit: upstream BinderHub's tests pin that. Unlike there, `main` never means `refs/heads/x/main`.
+    Raises GitError with git's own words if the repository cannot be read.
     """
-    arguments = process.command("ls-remote", "--", url.text, check_ref(ref))
+    check_ref(ref)
+    try:
+        async with asyncio.timeout(deadline):
+            for _ in range(_MOST_REDIRECTS + 1):
+                addresses = await addresses_of(url.host, internal, by_proxy=_has_proxy(url))
+                answer = await _ask(url, ref, addresses)
+                if not answer.redirected:
+                    return _choose(answer.output, ref)
+                url = _next(url, answer.redirected)
+    except TimeoutError as error:
+        raise GitError(f"the repository did not answer within {deadline:.0f} s", where=url.text) from error
+    raise GitError(f"the repository redirects more than {_MOST_REDIRECTS} times", where=url.text)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    output: str = ""
+    redirected: str = ""
+    """Where the server says that the repository is."""
+
+
+async def _ask(url: RemoteUrl, ref: str, addresses: Sequence[Address]) -> _Answer:
+    settings, asked, environment = _pinned(url, addresses)
+    status, output, complaint = await _run(settings, asked, ref, environment)
+    if status != 0 and _REDIRECTED.search(complaint):
+        # Git does not say where to; it shows the headers to who asks once more.
+        shown = {**environment, "GIT_TRACE_CURL": "2", "GIT_TRACE_CURL_NO_DATA": "1"}
+        _, _, headers = await _run(settings, asked, ref, shown)
+        if location := _LOCATION.search(headers):
+            return _Answer(redirected=location[1])
+    if status != 0:
+        raise GitError(complaint.strip()[:1000] or f"git exited with {status}", where=url.text)
+    return _Answer(output)
+
+
+def _pinned(url: RemoteUrl, addresses: Sequence[Address]) -> tuple[list[str], str, dict[str, str]]:
+    """Settings, URL and environment of a call that connects to these addresses, whatever the name means then."""
+    environment = process.environment([url.protocol])
+    if url.protocol == "git":
+        return [], url.at(addresses[0]), {**environment, "GIT_OVERRIDE_VIRTUAL_HOST": f"{url.host}:{url.port}"}
+    settings = ["http.followRedirects=false"]
+    if url.host not in map(str, addresses):
+        literals = ",".join(f"[{address}]" if address.version == 6 else str(address) for address in addresses)
+        settings += [f"http.curloptResolve={url.host}:{url.port}:{literals}"] if literals else []
+    return settings, url.text, environment
+
+
+def _has_proxy(url: RemoteUrl) -> bool:
+    """Whether git (by curl's rules) leaves the connection to a proxy."""
+    return url.protocol in getproxies_environment() and not proxy_bypass(f"{url.host}:{url.port}")
+
+
+async def _run(settings: Sequence[str], url: str, ref: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    """Git's exit status, what it printed and what it complained of."""
+    limits = ["prlimit", f"--as={_MEMORY_BYTES}", "--"]
     program = await asyncio.create_subprocess_exec(
-        *arguments,
+        *limits,
+        *process.command("ls-remote", "--", url, ref, settings=settings),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=process.environment([url.protocol]),
+        env=environment,
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(deadline):
-            assert program.stdout and program.stderr
-            output, complaint = await asyncio.gather(program.stdout.read(_MOST_OUTPUT), program.stderr.read(65536))
-            # A server that sends without end would hold the pipe and the program.
-            if len(output) < _MOST_OUTPUT:
-                await program.wait()
-    except TimeoutError as error:
-        raise GitError(f"the repository did not answer within {deadline:.0f} s", where=url.text) from error
+        assert program.stdout and program.stderr
+        output, complaint = await asyncio.gather(
+            _read(program.stdout, MOST_OUTPUT, url), _read(program.stderr, 1 << 20, url)
+        )
+        await program.wait()
     finally:
         if program.returncode is None:
-            program.kill()
+            # Its helpers too (git-remote-https): they hold the connection.
+            os.killpg(program.pid, 9)
             await program.wait()
-    if program.returncode != 0:
-        raise GitError(complaint.decode(errors="replace").strip()[:1000] or f"git exited with {program.returncode}")
-    return _choose(output.decode(errors="replace"), ref)
+    return program.returncode or 0, output.decode(errors="replace"), complaint.decode(errors="replace")
+
+
+async def _read(stream: asyncio.StreamReader, limit: int, url: str) -> bytes:
+    """Everything up to the end; raises GitError as soon as it is more than `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    while part := await stream.read(1 << 16):
+        size += len(part)
+        if size > limit:
+            raise GitError(
+                f"the repository answers with more than {limit >> 20} MiB of references",
+                where=url,
+                hint="name a commit, or a reference whose name few others end with",
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _next(url: RemoteUrl, location: str) -> RemoteUrl:
+    """The repository's address that a redirect leads to; raises GitError where it leads to none."""
+    target = urljoin(url.text, location)
+    repository, found, _ = target.partition(_ASKED_FOR)
+    if not found:
+        raise GitError("the address redirects to what is no repository", where=url.text)
+    # From https to http would show the request to everybody on the way.
+    protocols = ["https"] if url.protocol == "https" else ["http", "https"]
+    return RemoteUrl.parse(repository, protocols=protocols)
 
 
 def _choose(output: str, ref: str) -> str | None:

@@ -56,7 +56,6 @@ class BinderSpawnerMixin(Configurable):  # type: ignore[misc]  # traitlets has n
             return inherited
         options = [
             f"base_url={self.server.base_url}",
-            f"token={self.user_options['token']}",
             "trust_xheaders=True",
         ]
         if self.default_url:
@@ -71,8 +70,14 @@ class BinderSpawnerMixin(Configurable):  # type: ignore[misc]  # traitlets has n
         return args + [f"--ServerApp.{arg.removeprefix(prefix)}" for arg in args if arg.startswith(prefix)]
 
     def get_env(self) -> dict[str, str]:
-        """The spawner's environment, and what was launched, from where: BINDER_REPO_URL, BINDER_REF_URL, …"""
+        """The spawner's environment, and what was launched, from where: BINDER_REPO_URL, BINDER_REF_URL, …
+
+        The launch's token too, which every Jupyter server reads from JUPYTER_TOKEN: command lines are shown to
+        everybody on the machine.
+        """
         env: dict[str, str] = super().get_env()
+        if not self.auth_enabled and self.user_options.get("token"):
+            env["JUPYTER_TOKEN"] = self.user_options["token"]
         if "repo_url" in self.user_options:
             env["BINDER_REPO_URL"] = self.user_options["repo_url"]
         env.update({key.upper(): self.user_options[key] for key in LAUNCH_OPTIONS if key in self.user_options})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -11,41 +10,33 @@ from binderops.binder.providers.base import Provider
 from binderops.binder.providers.git import Git
 from binderops.binder.providers.github import GitHub
 from binderops.binder.providers.local import Local
-from binderops.binder.traits import GitHubRepoProvider, GitRepoProvider, LocalRepoProvider, RepoProvider
+from binderops.binder.settings import Settings
+from binderops.binder.traits import GitHubRepoProvider, GitRepoProvider, LocalRepoProvider
 from binderops.oci.registry import Registry
 
 AnyProvider = Provider[Any]
 
 
-def make_providers(
-    wanted: Mapping[str, str], traits: Mapping[str, RepoProvider], client: httpx.AsyncClient, registry: Registry
-) -> tuple[dict[str, AnyProvider], list[str]]:
-    """The providers by prefix, in the order of `repo_providers`, and what is said of those that do not exist here.
+def make_providers(settings: Settings, client: httpx.AsyncClient, registry: Registry) -> dict[str, AnyProvider]:
+    """The providers by prefix, in the order of `repo_providers`; those that do not exist were refused by `settings`.
 
     A class is named as in upstream's values, with or without its module.
     """
-    made: dict[str, AnyProvider] = {}
-    findings = []
-    for prefix, name in wanted.items():
-        provider = make_provider(name.rpartition(".")[2], traits, client, registry)
-        if provider:
-            made[prefix] = provider
-        else:
-            findings.append(f"config.BinderHub.repo_providers.{prefix}: {name} is not supported yet, and left out")
-    return made, findings
+    wanted = settings.binder.repo_providers
+    made = {
+        prefix: make_provider(name.rpartition(".")[2], settings, client, registry) for prefix, name in wanted.items()
+    }
+    return {prefix: provider for prefix, provider in made.items() if provider}
 
 
-def make_provider(
-    name: str, traits: Mapping[str, RepoProvider], client: httpx.AsyncClient, registry: Registry
-) -> AnyProvider | None:
+def make_provider(name: str, settings: Settings, client: httpx.AsyncClient, registry: Registry) -> AnyProvider | None:
     """One provider, or None if there is none of this class."""
-    settings = traits.get(name)
-    match settings:
-        case GitHubRepoProvider():
-            return GitHub(settings, client)
-        case GitRepoProvider():
-            return Git(settings, client)
-        case LocalRepoProvider():
-            return Local(settings, client, registry)
+    match settings.providers.get(name):
+        case GitHubRepoProvider() as traits:
+            return GitHub(traits, client)
+        case GitRepoProvider() as traits:
+            return Git(traits, client, settings.internal_hosts)
+        case LocalRepoProvider() as traits:
+            return Local(traits, client, registry)
         case _:
             return None

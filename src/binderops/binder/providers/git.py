@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import quote, unquote
+
+import httpx
 
 from binderops.binder.providers.base import Display, Provider, Repository, Resolved
 from binderops.binder.traits import GitRepoProvider
 from binderops.errors import GitError, SpecError
+from binderops.git.hosts import InternalHost
 from binderops.git.remote import RemoteUrl, check_ref, is_commit, ls_remote
 
 
@@ -24,6 +28,12 @@ class Git(Provider[GitRepoProvider]):
         url_encode=True,
     )
 
+    def __init__(
+        self, traits: GitRepoProvider, client: httpx.AsyncClient, internal_hosts: Sequence[InternalHost] = ()
+    ) -> None:
+        super().__init__(traits, client)
+        self._internal_hosts = internal_hosts
+
     def parse(self, spec: str) -> Repository:
         """Split at the first slash: those of the URL are encoded."""
         quoted, _, quoted_ref = spec.partition("/")
@@ -38,12 +48,12 @@ class Git(Provider[GitRepoProvider]):
         return Repository(spec, url.text, ref, url.text)
 
     async def resolve(self, repository: Repository) -> Resolved | None:
-        """A whole commit is taken as it is; everything else is asked for."""
+        """A whole commit is taken as it is, and no host is asked; everything else is asked for."""
         ref: str | None = repository.ref
         if not is_commit(repository.ref):
             url = RemoteUrl.parse(repository.url, protocols=self.traits.allowed_protocols)
             try:
-                ref = await ls_remote(url, repository.ref)
+                ref = await ls_remote(url, repository.ref, internal=self._internal_hosts)
             except GitError as error:
                 text = f"Unable to run git ls-remote to get the `resolved_ref`: {error.what}"
                 raise GitError(text, where=error.where, why=error.why) from error

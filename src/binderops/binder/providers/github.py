@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _CACHE_SIZE = 1024
 _MISSING_SECONDS = 300
+_MOST_REDIRECTS = 3
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _RENAMED = frozenset({"master", "main"})
 
@@ -110,7 +111,12 @@ class GitHub(Provider[GitHubRepoProvider]):
             headers["Authorization"] = f"token {traits.access_token}"
             basic = None
         try:
-            answer = await self._client.get(url, headers=headers, auth=basic, follow_redirects=True)
+            answer = await self._client.get(url, headers=headers, auth=basic)
+            for _ in range(_MOST_REDIRECTS):
+                # A repository of another name now; never another host, which would be asked in our name.
+                if not answer.next_request or answer.next_request.url.host != answer.url.host:
+                    break
+                answer = await self._client.send(answer.next_request)
         except httpx.HTTPError as error:
             raise GitError(f"GitHub cannot be reached ({type(error).__name__})", where=url, why=str(error)) from error
         if answer.headers.get("x-ratelimit-remaining", "").isdigit():

@@ -1,0 +1,66 @@
+{{- define "mybinder.privateRanges" -}}
+["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
+{{- end }}
+
+{{- /* What no rule to the outside opens: private ranges, shared address space (RFC 6598: carriers, VPNs, some clouds' pods
+     and metadata), link-local addresses. */ -}}
+{{- define "mybinder.closedRanges" -}}
+{{- concat (include "mybinder.privateRanges" . | fromJsonArray) (list "100.64.0.0/10" "169.254.0.0/16") | toJson -}}
+{{- end }}
+
+{{- /* An IPv4 range as two numbers, its first address and how many it holds: JSON [first, size]. */ -}}
+{{- define "mybinder.range" -}}
+{{- $parts := splitList "/" . -}}
+{{- $first := 0 -}}
+{{- range splitList "." (index $parts 0) -}}
+{{- $first = add (mul $first 256) (int64 .) -}}
+{{- end -}}
+{{- $size := 1 -}}
+{{- range until (int (sub 32 (int (index $parts 1)))) -}}
+{{- $size = mul $size 2 -}}
+{{- end -}}
+[{{ sub $first (mod $first $size) }}, {{ $size }}]
+{{- end }}
+
+{{- /* "true" where the range INNER lies in the range OUTER and is smaller: (list INNER OUTER). Kubernetes wants this of `except`. */ -}}
+{{- define "mybinder.inside" -}}
+{{- $inner := include "mybinder.range" (index . 0) | fromJsonArray -}}
+{{- $outer := include "mybinder.range" (index . 1) | fromJsonArray -}}
+{{- $first := int64 (index $inner 0) -}}
+{{- $start := int64 (index $outer 0) -}}
+{{- if and (lt (int64 (index $inner 1)) (int64 (index $outer 1))) (ge $first $start) (lt $first (add $start (int64 (index $outer 1)))) -}}true{{- end -}}
+{{- end }}
+
+{{- /* The egress rule to the outside, from `binderhub.networkPolicy.egress`: tcpPorts at cidr, without what is closed in it. */ -}}
+{{- define "mybinder.egressOutside" -}}
+{{- $cidr := .cidr -}}
+{{- $except := list -}}
+{{- range include "mybinder.closedRanges" . | fromJsonArray -}}
+{{- if include "mybinder.inside" (list . $cidr) }}{{ $except = append $except . }}{{ end -}}
+{{- end -}}
+{{- with .tcpPorts -}}
+- to:
+    - ipBlock:
+        cidr: {{ $cidr }}
+        {{- with $except }}
+        except: {{ toJson . }}
+        {{- end }}
+  ports:
+    {{- range . }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
+{{- end }}
+
+{{- /* The egress rules to hosts at private addresses that the operator names. */ -}}
+{{- define "mybinder.egressInternal" -}}
+{{- $egress := . -}}
+{{- range .internalHosts }}
+- to:
+    - ipBlock: {cidr: {{ .cidr }}}
+  ports:
+    {{- range .ports | default $egress.tcpPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
+{{- end }}
