@@ -44,7 +44,8 @@ check: environment  ## formatting, lints, types, layers: everything that needs n
 	@$(RUN)/lint-imports --no-cache
 	@$(RUN)/python scripts/reference.py --check
 
-unit: environment charts  ## the tests that need no running deployment
+unit: system environment charts  ## the tests that need no running deployment
+	@scripts/system-packages --tests
 	@$(RUN)/pytest tests --ignore=tests/e2e -q
 
 fuzz-ingress: environment  ## 10,000 hostile Ingresses: what is rendered, nginx accepts

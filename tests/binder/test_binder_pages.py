@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,10 +13,9 @@ from tests.binder.cluster import Cluster, Run, line
 from tests.binder.conftest import RunningHub, Served
 from tests.binder.test_binder_stream import push
 from tests.git.git_server import GitServer
+from tests.programs import program
 
-CHROMIUM = "/usr/bin/chromium"
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1200, "height": 900}, "narrow": {"width": 390, "height": 844}}
-pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed")
 
 
 @pytest.fixture(params=["wide-light", "narrow-dark"])
@@ -25,7 +23,7 @@ async def page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
     size, scheme = request.param.split("-")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+            executable_path=program("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
         opened = await browser.new_page(viewport=SIZES[size], color_scheme=scheme)
         problems: list[str] = []

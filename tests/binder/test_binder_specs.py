@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
+from tests.programs import program
 
 from binderops.binder.specs import cut
 
@@ -53,8 +53,7 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def behind_nginx(tmp_path: Path) -> AsyncIterator[int]:
-    if not shutil.which("nginx"):
-        pytest.skip("nginx is not installed")
+    nginx = program("nginx")
     server = uvicorn.Server(uvicorn.Config(answer, port=0, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -72,7 +71,7 @@ async def behind_nginx(tmp_path: Path) -> AsyncIterator[int]:
         f"location / {{ proxy_http_version 1.1; proxy_pass http://127.0.0.1:{upstream}; }} }} }}\n"
     )
     process = await asyncio.create_subprocess_exec(
-        "nginx", "-e", "stderr", "-c", str(config), stderr=asyncio.subprocess.DEVNULL
+        nginx, "-e", "stderr", "-c", str(config), stderr=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(10):

@@ -178,6 +178,8 @@ class Pods:
             "--user-name=jovyan", "--user-id=1000", "--push", *extra, url,
             timeout=240,
         )  # fmt: skip
+        # What Podman says of a pod that it cannot start is no line of a build.
+        assert ran.returncode < 125, ran.stderr
         lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("{")]
         return Built(ran.returncode, [json.loads(line) for line in lines])
 

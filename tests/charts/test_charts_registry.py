@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import socket
 import subprocess
 import time
@@ -14,6 +13,7 @@ import httpx
 import pytest
 import yaml
 from tests.charts.conftest import NAMESPACE, Rendered
+from tests.programs import program
 
 from binderops.oci.tokens import Scope, TokenSigner
 
@@ -28,9 +28,7 @@ def keys(local: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def registry(local: Rendered, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    program = shutil.which("docker-registry")
-    if not program:
-        pytest.skip("docker-registry is not installed")
+    server = program("docker-registry")
     folder = tmp_path_factory.mktemp("registry")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -45,7 +43,7 @@ def registry(local: Rendered, keys: Path, tmp_path_factory: pytest.TempPathFacto
         config = config.replace(there, here)
     (folder / "config.yml").write_text(config)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        process = subprocess.Popen([server, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 10
         while socket.socket().connect_ex(("127.0.0.1", port)) != 0:

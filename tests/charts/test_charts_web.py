@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ import helm_python
 import httpx
 import pytest
 from tests.charts.conftest import Rendered, at
+from tests.programs import program
 
 REDIRECTS = [
     {"type": "host", "host": {"from": "old.example.org", "to": "new.example.org"}},
@@ -38,9 +38,7 @@ def free_port() -> int:
 @contextmanager
 def serving(config: str, folder: Path) -> Iterator[Ask]:
     """A running nginx with this configuration, its port and paths exchanged for free ones; ask(host, path)."""
-    program = shutil.which("nginx")
-    if not program:
-        pytest.skip("nginx is not installed")
+    nginx = program("nginx")
     port = free_port()
     config = config.replace("listen 8080", f"listen 127.0.0.1:{port}").replace("/tmp/", f"{folder}/")
     config = config.replace("/srv/static", str(folder / "static"))
@@ -49,7 +47,7 @@ def serving(config: str, folder: Path) -> Iterator[Ask]:
     file = folder / "nginx.conf"
     file.write_text(config)
     process = subprocess.Popen(
-        [program, "-e", "stderr", "-c", str(file), "-g", "daemon off;"], stderr=subprocess.PIPE, text=True
+        [nginx, "-e", "stderr", "-c", str(file), "-g", "daemon off;"], stderr=subprocess.PIPE, text=True
     )
     try:
         deadline = time.monotonic() + 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.programs import program
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Test",
@@ -57,8 +57,7 @@ class GitServer:
 
 @pytest.fixture(scope="session")
 def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    if not shutil.which("git"):
-        pytest.skip("git is not installed")
+    git_program = program("git")
     root = tmp_path_factory.mktemp("git")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -71,9 +70,9 @@ def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
         f"--port={port}",
         str(root),
     ]
-    program = f"{subprocess.check_output(['git', '--exec-path'], text=True).strip()}/git-daemon"
+    daemon = f"{subprocess.check_output([git_program, '--exec-path'], text=True).strip()}/git-daemon"
     # The repositories belong to whoever runs the tests, the daemon asks for its own user's.
-    process = subprocess.Popen([program, *arguments], env={**os.environ, **IDENTITY})
+    process = subprocess.Popen([daemon, *arguments], env={**os.environ, **IDENTITY})
     try:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and process.poll() is None:

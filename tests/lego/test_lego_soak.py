@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from cryptography import x509
 from tests.lego.pebble import Pebble, free_port
 from tests.lego.world import World, ingress
+from tests.programs import program
 
 from binderops.lego.pairs import chain_pem
 
@@ -77,10 +77,10 @@ async def handshake(port: int, host: str, context: ssl.SSLContext) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (scripts/system-packages)")
 async def test_no_handshake_fails_while_certificates_of_a_minute_are_renewed(
     world: World, proxy: Proxy, new_pebble: Callable[..., Pebble]
 ) -> None:
+    program("nginx")
     # The CA comes to the proxy's port 80, and so does the self-check.
     solver, world.port = world.port, proxy.http
     pebble = new_pebble(validity=60)

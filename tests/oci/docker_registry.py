@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 import socket
 import subprocess
 import time
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from tests.programs import program
 
 from binderops.oci.tokens import TokenSigner
 
@@ -68,9 +68,7 @@ def token_realm() -> str:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, token_realm: str) -> Iterator[RunningRegistry]:
-    program = shutil.which("docker-registry")
-    if not program:
-        pytest.skip("docker-registry is not installed")
+    server = program("docker-registry")
     folder = tmp_path_factory.mktemp("registry")
     keys = make_signing_key(folder / "keys")
     port = free_port()
@@ -90,7 +88,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, token_realm: str) -> Iter
     }
     (folder / "config.yml").write_text(yaml.safe_dump(settings))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        process = subprocess.Popen([server, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
         _wait_for(port, process, folder / "log")
         yield RunningRegistry(f"127.0.0.1:{port}", keys)
