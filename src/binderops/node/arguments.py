@@ -33,6 +33,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _add_common(parser: argparse.ArgumentParser, *, starts: bool, asks: bool) -> None:
     state = Path(os.environ.get("BINDEROPS_STATE", DEFAULT_STATE))
     parser.add_argument("--state", type=Path, default=state, help=_STATE_HELP)
+    parser.add_argument("--run", type=Path, help="the folder of sockets (default: $BINDEROPS_RUN, else /run/binderops)")
     parser.add_argument("--name", required=True, help="the node's name: 1 to 8 of a-z, 0-9, -")
     if starts:
         parser.add_argument("--api-port", type=int, help="the API's port (default: the kept one, else 6443)")

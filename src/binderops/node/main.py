@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ from typing import IO, Any
 import structlog
 
 from binderops.errors import BinderOpsError, MachineError
+from binderops.fingerprint import program_digest
 from binderops.node import control, logs
 from binderops.node.api import server
 from binderops.node.arguments import parse
@@ -28,29 +30,32 @@ from binderops.node.rooms import Room, keep_running
 
 _log = structlog.get_logger("node")
 _STOP_SECONDS = 8.0
+_SETTLE_SECONDS = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 good, 1 a refusal (said on stderr), 3 not running or not ready."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parse(given)
     try:
         match options.command:
             case "stop":
-                config = read_config(options.name, state_root=options.state)
+                config = read_config(options.name, state_root=options.state, run_root=options.run)
                 return control.stop(config, seconds=options.timeout)
             case "status":
-                return control.print_status(read_config(options.name, state_root=options.state))
-        return _run(options)
+                return control.print_status(read_config(options.name, state_root=options.state, run_root=options.run))
+        return _run(options, given)
     except BinderOpsError as error:
         print(f"binderops node: {error}", file=sys.stderr)  # noqa: T201 - the program's own last word
         return 1
 
 
-def _run(options: Namespace) -> int:
+def _run(options: Namespace, given: Sequence[str]) -> int:
     logs.configure(options.log)
     config = load_config(
         options.name,
         state_root=options.state,
+        run_root=options.run,
         api_port=options.api_port,
         host_addresses=tuple(options.host_address) if options.host_address else None,
         pod_range=options.pod_range,
@@ -58,6 +63,7 @@ def _run(options: Namespace) -> int:
     )
     _raise_file_limit()
     with _only_process(config):
+        _tell_program(config, given)
         ensure_pki(config)
         write_node_kubeconfig(config)
         config.admin_kubeconfig.unlink(missing_ok=True)  # it says that the API is ready
@@ -71,14 +77,21 @@ async def _serve(config: NodeConfig, *, api_only: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
-    ready = asyncio.Event()
+    ready, settled = asyncio.Event(), asyncio.Event()
     api = asyncio.create_task(_run_api(config, ready), name="api")
-    others = asyncio.create_task(_run_others(config, ready, api_only=api_only), name="rooms")
+    others = asyncio.create_task(_run_others(config, ready, settled, api_only=api_only), name="rooms")
+    announcing = asyncio.create_task(_announce(config, ready, settled))
     housekeeping = asyncio.create_task(give_back(), name="memory")
     stopping = asyncio.create_task(asked_to_stop.wait())
     done, _ = await asyncio.wait({api, stopping}, return_when=asyncio.FIRST_COMPLETED)
     _log.info("the node stops", pods="go on running")
-    for task in (housekeeping, others, api, stopping):  # the API last: the rooms write through it while they stop
+    for task in (
+        housekeeping,
+        announcing,
+        others,
+        api,
+        stopping,
+    ):  # the API last: the rooms write through it while they stop
         task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
@@ -97,9 +110,7 @@ async def _run_api(config: NodeConfig, ready: asyncio.Event) -> None:
         await asyncio.wait({first, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             await first
-        write_admin_kubeconfig(config)
         ready.set()
-        _log.info("the node is ready", kubeconfig=str(config.admin_kubeconfig))
         await first
     except asyncio.CancelledError:
         first.cancel()
@@ -114,16 +125,32 @@ async def _run_api(config: NodeConfig, ready: asyncio.Event) -> None:
     await keep_running(Room("api", lambda: server.run(config, started)))
 
 
-async def _run_others(config: NodeConfig, ready: asyncio.Event, *, api_only: bool) -> None:
+async def _announce(config: NodeConfig, ready: asyncio.Event, settled: asyncio.Event) -> None:
+    """Say that the node is ready, by its kubeconfig: once the API answers, and tells of pods only what is still true.
+
+    A room that cannot settle (no engine, say) must not hide the API from who wants to see why.
+    """
+    await ready.wait()
+    try:
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            await settled.wait()
+    except TimeoutError:
+        _log.error("what runs here is not known yet; the API may tell what was", waited_seconds=_SETTLE_SECONDS)
+    write_admin_kubeconfig(config)
+    _log.info("the node is ready", kubeconfig=str(config.admin_kubeconfig))
+
+
+async def _run_others(config: NodeConfig, ready: asyncio.Event, settled: asyncio.Event, *, api_only: bool) -> None:
     await ready.wait()
     if api_only:
+        settled.set()
         return
     from binderops.node.wiring import other_rooms  # not before the API answers: a fifth of a second of imports
 
     # From here on the clone may be somebody else's again (scripts/shell): what is imported later leaves no file in it.
     sys.dont_write_bytecode = True
     async with asyncio.TaskGroup() as group:
-        for room in other_rooms(config):
+        for room in other_rooms(config, settled):
             group.create_task(keep_running(room), name=room.name)
 
 
@@ -134,6 +161,12 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
         return asyncio.run
     run: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run
     return run
+
+
+def _tell_program(config: NodeConfig, given: Sequence[str]) -> None:
+    """Write down of what code this process is made and what it was told, for who may have to start it anew."""
+    told = {"code": program_digest(), "arguments": list(given)}
+    (config.run / "program.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -13,14 +13,17 @@ from binderops.node.config import NodeConfig
 from binderops.node.rooms import Room, keep_running
 
 
-def other_rooms(config: NodeConfig) -> list[Room]:
-    """The controllers, which need the API alone, and what works on this machine."""
+def other_rooms(config: NodeConfig, settled: asyncio.Event) -> list[Room]:
+    """The controllers, which need the API alone, and what works on this machine.
+
+    `settled` is set once the pods' statuses and the published ports are those of this process, not of a former one.
+    """
 
     async def run_controllers() -> None:
         async with _client(config, "controllers") as client:
             await controllers.run(client, config)
 
-    return [Room("controllers", run_controllers), Room("machine", lambda: _run_machine(config))]
+    return [Room("controllers", run_controllers), Room("machine", lambda: _run_machine(config, settled))]
 
 
 async def stop_everything(config: NodeConfig) -> None:
@@ -29,14 +32,15 @@ async def stop_everything(config: NodeConfig) -> None:
     await network.teardown(config)
 
 
-async def _run_machine(config: NodeConfig) -> None:
+async def _run_machine(config: NodeConfig, settled: asyncio.Event) -> None:
     """Network, DNS and pods: they share the pods' networks, and wait for the bridge."""
     await network.ensure_base(config)
     pod_network = network.PodNetwork(config)
+    pods_settled, network_settled = asyncio.Event(), asyncio.Event()
 
     async def run_network() -> None:
         async with _client(config, "network") as client:
-            await network.run(client, config, pod_network)
+            await network.run(client, config, pod_network, settled=network_settled)
 
     async def run_dns() -> None:
         async with _client(config, "dns") as client:
@@ -44,11 +48,14 @@ async def _run_machine(config: NodeConfig) -> None:
 
     async def run_pods() -> None:
         async with _client(config, "kubelet") as client:
-            await pods.run(client, config, pod_network)
+            await pods.run(client, config, pod_network, settled=pods_settled)
 
     async with asyncio.TaskGroup() as group:
         for room in (Room("network", run_network), Room("dns", run_dns), Room("pods", run_pods)):
             group.create_task(keep_running(room), name=room.name)
+        await network_settled.wait()
+        await pods_settled.wait()
+        settled.set()
 
 
 def _client(config: NodeConfig, manager: str) -> Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -29,10 +30,10 @@ class Distribution:
     name: str
 
 
-def examine_machine(state: Path, *, ports: Iterable[tuple[str, int]], images_present: bool) -> str:
+def examine_machine(state: Path, *, ports: Iterable[tuple[str, int]], own: frozenset[int], images_present: bool) -> str:
     """Raises MachineError for the first thing that this machine lacks; answers with one line about what it has.
 
-    `ports` are the (address, port) pairs that must be free; give none of those that the node itself holds.
+    `ports` are the (address, port) pairs that must be free, or held by the node's own processes, whose ids are `own`.
     """
     _root()
     distribution = _distribution()
@@ -40,7 +41,7 @@ def examine_machine(state: Path, *, ports: Iterable[tuple[str, int]], images_pre
     _kernel()
     _space(state, wanted=SPACE_NEEDED if images_present else SPACE_WANTED)
     for address, port in ports:
-        _port_free(address, port)
+        _port_free(address, port, own)
     return f"{distribution.name}, {_podman_version()}, {_runtime()}, nftables"
 
 
@@ -105,7 +106,7 @@ def _space(state: Path, *, wanted: int) -> None:
         )
 
 
-def _port_free(address: str, port: int) -> None:
+def _port_free(address: str, port: int, own: frozenset[int]) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,18 +115,22 @@ def _port_free(address: str, port: int) -> None:
         except PermissionError:
             return
         except OSError as error:
-            if error.errno != 98:  # EADDRINUSE; an address that this machine lacks is the network room's to tell
+            if error.errno != errno.EADDRINUSE:  # an address that this machine lacks is the network room's to tell
+                return
+            holder = _holder(port)
+            if any(f"pid={pid}," in holder for pid in own):
                 return
             raise MachineError(
                 f"port {port} on {address} is taken",
-                why=_holder(port) or "another program listens there",
+                why=holder or "another program listens there",
                 hint="stop it, or set another global.publicPort (config/ENV.yaml) or apiPort (binderops.yaml)",
             ) from None
 
 
-def _holder(port: int) -> str | None:
-    told = _run(["ss", "-Hltnp", f"sport = :{port}"])
-    return " ".join(told.split()[-1:]) if told and told.strip() else None
+def _holder(port: int) -> str:
+    """Who listens on a port, as ss names them; "" when nobody can tell."""
+    told = _run(["ss", "-Hltnp", f"sport = :{port}"]) or ""
+    return " ".join(line.split()[-1] for line in told.splitlines() if line.strip())
 
 
 def _podman_version() -> str:

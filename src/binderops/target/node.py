@@ -7,20 +7,22 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from binderops.errors import TargetError
 from binderops.kube.client import Client
 from binderops.target.machine import examine_machine
+from binderops.target.program import NodeProgram
 from binderops.target.protocol import Access, Ensured, Health, Report
+from binderops.target.supervising import Supervisor, supervisor_of
 
 _START_DEADLINE = 60.0  # seconds; a ready node takes about two
 _STOP_DEADLINE = 120.0
+_END_DEADLINE = 20.0  # seconds from SIGTERM to SIGKILL: nothing acknowledged is lost by it
 
 
 @dataclass(frozen=True)
@@ -35,34 +37,54 @@ class NodeTarget:
     machine: dict[str, Any]
     pod_range: str | None = None
     service_range: str | None = None
+    supervise: Callable[[NodeProgram], Supervisor] = field(default=supervisor_of, repr=False)
 
     @property
     def folder(self) -> Path:
         """STATE/nodes/NAME."""
-        return self.state / "nodes" / self.name
+        return self.program.folder
+
+    @property
+    def program(self) -> NodeProgram:
+        """The node's own program, with these settings."""
+        return NodeProgram(
+            name=self.name,
+            state=self.state,
+            run=self.run,
+            api_port=self.api_port,
+            host_addresses=self.host_addresses,
+            pod_range=self.pod_range,
+            service_range=self.service_range,
+        )
 
     async def examine(self, *, ports: tuple[int, ...], report: Report) -> str:
         """Refuses a machine that cannot be a node, and ports that somebody else holds."""
         report("looking at the machine")
-        wanted: list[tuple[str, int]] = []
-        if not (await self.health()).running:
-            wanted.append(("127.0.0.1", self.api_port))
-            if not self._forwarder_lives():
-                wanted += [(address, port) for address in self.host_addresses for port in ports]
+        wanted = [("127.0.0.1", self.api_port), *((address, port) for address in self.host_addresses for port in ports)]
         present = (self.state / "images" / "images.lock.yaml").exists()
-        return await asyncio.to_thread(examine_machine, self.state, ports=wanted, images_present=present)
+        own = frozenset(pid for pid in (self._pid(), self._forwarder()) if pid is not None)
+        return await asyncio.to_thread(examine_machine, self.state, ports=wanted, own=own, images_present=present)
 
     async def ensure(self, *, report: Report) -> Ensured:
-        """Starts the node where it does not answer, and waits until it does."""
+        """Starts the node where it does not run, and waits until it is ready.
+
+        One that runs is started again when its program or its settings changed since; its pods run on meanwhile.
+        """
         started_at = time.monotonic()
         address = f"127.0.0.1:{self.api_port}"
-        if (await self.health()).running:
+        runs = (await self.health()).running
+        if runs and self.program.is_current():
             return Ensured(f"ready on {address}", started=False, seconds=time.monotonic() - started_at)
-        report(f"starting on {address}")
-        process = self._spawn()
-        await self._until_ready(process, report)
+        supervisor = self.supervise(self.program)
+        report("starting again: its program changed" if runs else f"starting on {address}")
+        await asyncio.to_thread(supervisor.halt)
+        await self._end_process()
+        await asyncio.to_thread(self.program.make_folders)
+        await asyncio.to_thread(supervisor.start)
+        await self._until_ready(supervisor, report)
         seconds = time.monotonic() - started_at
-        return Ensured(f"ready on {address} in {seconds:.1f} s", started=True, seconds=seconds)
+        why = ", started again: its program changed" if runs else ""
+        return Ensured(f"ready on {address} in {seconds:.1f} s{why}", started=True, seconds=seconds)
 
     def facts(self) -> dict[str, Any]:
         """What was found out about this machine, as `global.machine`."""
@@ -90,27 +112,24 @@ class NodeTarget:
     async def stop(self, *, report: Report) -> None:
         """Stops the node's process, its pods and its network; every file stays."""
         report("stopping pods and network")
+        await asyncio.to_thread(self.supervise(self.program).stop)
         await self._end_process()
         if not (self.folder / "node.yaml").exists():
             return
-        command = [*self._program("stop"), "--state", str(self.state), "--name", self.name]
         process = await asyncio.create_subprocess_exec(
-            *command, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            *self.program.stop_command,
+            env=self.program.environment(),
+            cwd="/",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C comes to us; we say what becomes of it
         )
-        try:
-            async with asyncio.timeout(_STOP_DEADLINE):
-                output, _ = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            raise TargetError(
-                f"node {self.name} did not stop within {_STOP_DEADLINE:.0f} s",
-                where=str(self._log),
-                hint="run it again",
-            ) from None
+        output = await self._output_of(process)
         if process.returncode != 0:
             raise TargetError(
                 f"node {self.name} did not stop cleanly",
-                where=str(self._log),
+                where=str(self.program.log),
                 why=" / ".join(output.decode(errors="replace").strip().splitlines()[-3:]),
             )
 
@@ -118,61 +137,55 @@ class NodeTarget:
         """Stops, then removes the node's folders."""
         await self.stop(report=report)
         report("removing files")
+        await asyncio.to_thread(self.supervise(self.program).forget)
         await asyncio.to_thread(shutil.rmtree, self.folder, True)
         await asyncio.to_thread(shutil.rmtree, self.run / self.name, True)
         with contextlib.suppress(OSError):  # other nodes' are in it
             self.run.rmdir()
         return [f"{self.folder}: could not be removed"] if self.folder.exists() else []
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        (self.run / self.name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        command = [
-            *self._program(),
-            *("--state", str(self.state), "--name", self.name, "--api-port", str(self.api_port)),
-            *(part for address in self.host_addresses for part in ("--host-address", address)),
-            *(("--pod-range", self.pod_range) if self.pod_range else ()),
-            *(("--service-range", self.service_range) if self.service_range else ()),
-        ]
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._pid_file.write_text(f"{process.pid}\n", encoding="ascii")
-        return process
+    async def _output_of(self, process: asyncio.subprocess.Process) -> bytes:
+        """What a stop says until it ends. It never outlives us: interrupted, it is ended, and the next one goes on."""
+        try:
+            async with asyncio.timeout(_STOP_DEADLINE):
+                output, _ = await process.communicate()
+        except TimeoutError:
+            raise TargetError(
+                f"node {self.name} did not stop within {_STOP_DEADLINE:.0f} s",
+                where=str(self.program.log),
+                hint="run it again",
+            ) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return output
 
-    async def _until_ready(self, process: subprocess.Popen[bytes], report: Report) -> None:
+    async def _until_ready(self, supervisor: Supervisor, report: Report) -> None:
         deadline = time.monotonic() + _START_DEADLINE
         while not (await self.health()).running:
-            if process.poll() is not None:
-                raise TargetError(
-                    f"node {self.name} ended as it started (exit {process.returncode})",
-                    where=str(self._log),
-                    why=self._log_tail(),
-                )
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"node {self.name} was not ready within {_START_DEADLINE:.0f} s",
-                    where=str(self._log),
-                    why=self._log_tail(),
-                )
-            report("waiting for its API")
-            await asyncio.sleep(0.1)
+            how = await asyncio.to_thread(supervisor.ended)
+            late = time.monotonic() > deadline
+            if how is None and not late:
+                report("waiting for its API and its pods")
+                await asyncio.sleep(0.1)
+                continue
+            if how is not None:
+                await asyncio.to_thread(supervisor.stop)
+            what = f"ended as it started ({how})" if how else f"was not ready within {_START_DEADLINE:.0f} s"
+            raise TargetError(f"node {self.name} {what}", where=str(self.program.log), why=self.program.log_tail())
 
     async def _end_process(self) -> None:
         pid = self._pid()
         if pid is None:
             return
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 20
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _END_DEADLINE
         while self._pid() is not None:
             if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
                 break
             await asyncio.sleep(0.05)
         self._pid_file.unlink(missing_ok=True)
@@ -190,35 +203,17 @@ class NodeTarget:
         mine = b"binderops.node" in command and self.name.encode() in command and state != "Z"
         return pid if mine else None
 
-    def _forwarder_lives(self) -> bool:
-        """The loopback forwarder outlives the node's process, and then it is what holds the public ports."""
+    def _forwarder(self) -> int | None:
+        """The loopback forwarder outlives the node's process: it holds the public ports meanwhile."""
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 command = entry.read_bytes()
             except OSError:
                 continue
             if b"node/network/forwarder.py" in command and str(self.run / self.name).encode() in command:
-                return True
-        return False
-
-    def _program(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "binderops.node", *arguments]
-
-    def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("KUBE", "HELM", "PYTEST"))}
-        return kept | {"BINDEROPS_RUN": str(self.run), "PYTHONUNBUFFERED": "1"}
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "logs" / "node.log"
+                return int(entry.parent.name)
+        return None
 
     @property
     def _pid_file(self) -> Path:
         return self.run / self.name / "node.pid"
-
-    def _log_tail(self) -> str:
-        try:
-            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        except OSError:
-            return "no log"
-        return "\n".join(lines[-8:])

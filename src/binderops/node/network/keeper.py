@@ -30,8 +30,11 @@ RETRY_SECONDS = 5.0
 """How often a Service that waits for a port is tried again."""
 
 
-async def run(client: Client, config: NodeConfig, network: PodNetwork) -> None:
-    """Follow the API and keep the node's network like it, until cancelled. `ensure_base` must have run."""
+async def run(client: Client, config: NodeConfig, network: PodNetwork, *, settled: asyncio.Event | None = None) -> None:
+    """Follow the API and keep the node's network like it, until cancelled. `ensure_base` must have run.
+
+    `settled` is set once it is: what the Services' statuses say of public ports is true from then on.
+    """
     kinds = (NAMESPACE, SERVICE, ENDPOINT_SLICE, NETWORK_POLICY)
     namespaces, services, slices, policies = (Informer(client, kind) for kind in kinds)
     pods = Informer(client, POD, keep=_what_policies_read)
@@ -46,7 +49,7 @@ async def run(client: Client, config: NodeConfig, network: PodNetwork) -> None:
             tasks.create_task(informer.run())
         for informer in informers:
             await informer.synced.wait()
-        tasks.create_task(keeper.run())
+        tasks.create_task(keeper.run(settled))
 
 
 class Keeper:
@@ -63,8 +66,11 @@ class Keeper:
         self._translation = Translation(config)
         self._reported: dict[str, list[str]] = {}
 
-    async def run(self) -> None:
-        """Sync until cancelled. A failure is logged and tried again: what worked before stays in force meanwhile."""
+    async def run(self, settled: asyncio.Event | None = None) -> None:
+        """Sync until cancelled, and set `settled` once it was possible.
+
+        A failure is logged and tried again: what worked before stays in force meanwhile.
+        """
         self._view.changed.set()
         while True:
             try:
@@ -76,6 +82,8 @@ class Keeper:
             self._view.changed.clear()
             try:
                 await self.sync()
+                if settled is not None:
+                    settled.set()
             except BinderOpsError as error:
                 log.error("the network could not be brought up to date", error=str(error))
                 await asyncio.sleep(1.0)

@@ -55,7 +55,7 @@ class Containers:
             unit.backoff.advance(time.time())
             view.previous, view.previous_message = view.record, view.message
             view.message = ""
-        view.record = record
+        view.record, view.started, view.ready = record, False, False
         unit.next_attempt = attempt + 1
         if record.state == "running":
             self._event("Started", f"Started container {view.name}")
@@ -90,7 +90,9 @@ class Containers:
         def complain(kind: Kind, message: str) -> None:
             self._event("Unhealthy", f"{kind.capitalize()} probe failed: {message}", "Warning")
 
-        unit.prober = Prober(unit.view.spec, perform, report, complain)
+        unit.prober = Prober(
+            unit.view.spec, perform, report, complain, started=unit.view.started, ready=unit.view.ready
+        )
         _show_probes(unit)
         if unit.prober.needed:
             unit.probing = asyncio.create_task(unit.prober.run())

@@ -56,18 +56,25 @@ class Manager:
         """The pods that run here."""
         return [worker.pod for worker in self._workers.values()]
 
-    async def run(self) -> None:
-        """Adopt what runs, then follow the API; until cancelled. Containers run on when this ends."""
+    async def run(self, settled: asyncio.Event) -> None:
+        """Adopt what runs, then follow the API; until cancelled. Containers run on when this ends.
+
+        `settled` is set once every pod that was here has its status written: before, the API tells what was true when
+        the node last ran.
+        """
         await self._pods.synced.wait()
         await self._adopt()
         self._pods.subscribe(self._changed)
         await self._remove_orphans()
         self._ready.set()
+        found = list(self._workers.values())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._binder.run())
                 group.create_task(self._compare())
                 group.create_task(self._keep_volumes())
+                await asyncio.gather(*(worker.told.wait() for worker in found))
+                settled.set()
                 group.create_task(Evictor(self._kit, self.workers).run())
         finally:
             for task in self._tasks.values():

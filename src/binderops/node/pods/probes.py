@@ -49,13 +49,23 @@ class Threshold:
 class Prober:
     """Runs the probes of one container, as one task; `started` and `ready` are its present state."""
 
-    def __init__(self, container: Mapping[str, Any], perform: Perform, report: Report, complain: Complain) -> None:
+    def __init__(
+        self,
+        container: Mapping[str, Any],
+        perform: Perform,
+        report: Report,
+        complain: Complain,
+        *,
+        started: bool = False,
+        ready: bool = False,
+    ) -> None:
+        """`started` and `ready`: what an earlier process of the node had found of the same attempt."""
         self._container = container
         self._perform = perform
         self._report = report
         self._complain = complain
-        self.started = not container.get("startupProbe")
-        self.ready = not container.get("readinessProbe")
+        self.started = started or not container.get("startupProbe")
+        self.ready = ready or not container.get("readinessProbe")
 
     @property
     def needed(self) -> bool:
@@ -64,7 +74,7 @@ class Prober:
 
     async def run(self) -> None:
         """Probe until cancelled; ends early when a startup or liveness probe has failed for good."""
-        if probe := self._container.get("startupProbe"):
+        if (probe := self._container.get("startupProbe")) and not self.started:
             if not await self._until_started(probe):
                 return
             self.started = True
@@ -90,7 +100,7 @@ class Prober:
             await asyncio.sleep(_period(probe))
 
     async def _watch_readiness(self, probe: Mapping[str, Any]) -> None:
-        threshold = _threshold(probe, good=False)
+        threshold = _threshold(probe, good=self.ready)
         await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
         if threshold.success <= 1 and await self._quick_success(probe):
             threshold.observe(True)

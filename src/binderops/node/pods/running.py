@@ -33,15 +33,18 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 
 
-async def run(client: Client, config: NodeConfig, network: PodNetwork) -> None:
-    """Run the node's pods until cancelled. EngineError or MachineError if this machine cannot run containers."""
+async def run(client: Client, config: NodeConfig, network: PodNetwork, *, settled: asyncio.Event | None = None) -> None:
+    """Run the node's pods until cancelled. EngineError or MachineError if this machine cannot run containers.
+
+    `settled` is set once the API has the status of every pod as this process finds it.
+    """
     settings = await engine.begin(config)
     await asyncio.to_thread(cgroups.limit_node, config.name)
     actions: Actions | None = None
     try:
         async with Podman(settings.socket) as podman:
             actions = Actions(podman)
-            await _run(client, config, network, settings, podman, actions)
+            await _run(client, config, network, settings, podman, actions, settled or asyncio.Event())
     finally:
         if actions is not None:
             await actions.close()
@@ -54,6 +57,7 @@ async def _run(
     settings: EngineSettings,
     podman: Podman,
     actions: Actions,
+    settled: asyncio.Event,
 ) -> None:
     node = await _register(client, config, podman)
     recorder = EventRecorder(client, "kubelet")
@@ -87,7 +91,7 @@ async def _run(
         group.create_task(engine.listen(settings, podman, config.name, manager.ended, manager.missed))
         group.create_task(serve(config, kit, manager))
         await services.synced.wait()
-        group.create_task(manager.run())
+        group.create_task(manager.run(settled))
 
 
 async def _register(client: Client, config: NodeConfig, podman: Podman) -> Object:

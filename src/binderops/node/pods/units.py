@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from binderops.kube.kinds import Object
+from binderops.kube.objects import spec_of, status_of
 from binderops.node.pods.probes import Prober
-from binderops.node.pods.records import Record
+from binderops.node.pods.records import Record, lost
 from binderops.node.pods.restarts import BackOff
 from binderops.node.pods.status import View
 
@@ -75,6 +77,24 @@ class Unit:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def recall(unit: Unit, pod: Object, entry: Object) -> None:
+    """Take over what the API's last status of a container (`entry`) says beside the engine's records."""
+    view = unit.view
+    view.digest = str(entry.get("imageID") or "")
+    if view.record is not None and entry.get("containerID") == f"podman://{view.record.id}":
+        # It ran on while this process was started anew: what its probes had found holds until they find otherwise.
+        view.started, view.ready = entry.get("started") is True, entry.get("ready") is True
+    state = entry.get("state") or {}
+    if view.record is not None or not entry.get("containerID") or "waiting" in state:
+        return
+    unit.next_attempt = int(entry.get("restartCount") or 0) + 1
+    over = status_of(pod).get("phase") in ("Succeeded", "Failed")
+    if over or spec_of(pod).get("restartPolicy") == "Never":
+        # The machine was restarted, or the pod had ended before this process began: it must not run twice.
+        view.record = lost(pod, entry)
+        view.message = str((state.get("terminated") or {}).get("message") or "")
 
 
 def last_words(container: Mapping[str, Any], record: Record, message: Path) -> str:

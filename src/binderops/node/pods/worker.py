@@ -30,11 +30,11 @@ from binderops.node.pods import ending, ephemeral, sandbox
 from binderops.node.pods.admission import unsupported
 from binderops.node.pods.containers import Containers, Severity
 from binderops.node.pods.kit import Kit
-from binderops.node.pods.records import Record, full_name, lost
+from binderops.node.pods.records import Record, full_name
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.sandbox import Sandbox
 from binderops.node.pods.status import PodFacts, View, phase, pod_status, roles_of
-from binderops.node.pods.units import Unit
+from binderops.node.pods.units import Unit, recall
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +60,8 @@ class PodWorker:
         self._sandbox_failed_at = 0.0
         self._failure: tuple[str, str] | None = None
         self._evicted = False
+        self.told = asyncio.Event()
+        """Set once the API has this pod's status from us, or has the pod no longer."""
         self._published: Object | None = None
         self._retired: str | None = None
         self._start_time = str(status_of(pod).get("startTime") or timestamp())
@@ -69,7 +71,8 @@ class PodWorker:
             self._adopt(record)
         for key in ("initContainerStatuses", "containerStatuses"):
             for entry in status_of(pod).get(key) or []:
-                self._recall(entry)
+                if (unit := self.units.get(str(entry.get("name")))) is not None:
+                    recall(unit, pod, entry)
 
     def update(self, pod: Object) -> None:
         """The pod as the API has it now."""
@@ -111,11 +114,14 @@ class PodWorker:
                 self._wake.clear()
                 self._next = IDLE_SECONDS
                 self._step()
-                await self._publish()
+                if await self._publish():
+                    self.told.set()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._next)
+            self.told.set()  # it is on its way out, and what waits for all pods need not wait for its grace period
             await self._end()
         finally:
+            self.told.set()
             await self._cancel()
 
     # --- deciding -----------------------------------------------------------------------------------------------------
@@ -313,25 +319,26 @@ class PodWorker:
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    async def _publish(self) -> None:
-        """Write the status if it differs from what was written last."""
+    async def _publish(self) -> bool:
+        """Write the status if it differs from what was written last; whether the API has it, or the pod no longer."""
         if self._retired is not None and status_of(self.pod).get("phase") == self._retired:
-            return
+            return True
         status = pod_status(self.pod, self._views(), self._facts(), before=self._published)
         if status == self._published:
-            return
+            return True
         body = {"metadata": {"uid": uid_of(self.pod)}, "status": status}
         try:
             await self._kit.client.patch(
                 POD, name_of(self.pod), namespace_of(self.pod), body, how="merge", subresource="status"
             )
         except (NotFoundError, ConflictError):
-            return
+            return True
         except KubernetesError as error:
             log.warning("a pod's status could not be written", pod=full_name(self.pod), error=str(error))
             self._in(RETRY_SECONDS)
-            return
+            return False
         self._published = status
+        return True
 
     def _facts(self) -> PodFacts:
         return PodFacts(
@@ -359,22 +366,6 @@ class PodWorker:
         unit.next_attempt = record.attempt + 1
         unit.view.message = self._containers.last_words(unit.view, record) if record.state == "exited" else ""
         unit.backoff.resume(record.attempt, time.time())
-
-    def _recall(self, entry: Object) -> None:
-        """What the API's last status of a container says beside the engine's records."""
-        unit = self.units.get(str(entry.get("name")))
-        if unit is None:
-            return
-        unit.view.digest = str(entry.get("imageID") or "")
-        state = entry.get("state") or {}
-        if unit.view.record is not None or not entry.get("containerID") or "waiting" in state:
-            return
-        unit.next_attempt = int(entry.get("restartCount") or 0) + 1
-        over = status_of(self.pod).get("phase") in TERMINAL
-        if over or self._policy == "Never":
-            # The machine was restarted, or the pod had ended before this process began: it must not run twice.
-            unit.view.record = lost(self.pod, entry)
-            unit.view.message = str((state.get("terminated") or {}).get("message") or "")
 
     def _views(self) -> list[View]:
         return [unit.view for unit in self.units.values()]

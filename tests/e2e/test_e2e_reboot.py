@@ -1,0 +1,87 @@
+"""The machine loses its power; what systemd would run at the next start brings everything back by itself."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from tests.e2e.conftest import DOMAIN, NAME, PORT, RUN, STATE
+from tests.e2e.listing import running
+from tests.e2e.networks import until
+from tests.e2e.rebooting import cut_power
+
+from binderops.cli.wiring import open_workspace
+from binderops.target.systemd import render_unit
+
+pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow]
+
+WITHIN = 30.0  # seconds on a quiet machine; a busy one gets twice that before the test counts as failed
+PLATFORM = {"binder", "default-backend", "hub", "ingress", "proxy", "registry", "static"}
+SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+
+def test_after_a_power_cut_the_units_command_brings_everything_back(
+    deployed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = deployed.json("status", NAME)["environments"][0]
+    command = _exec_start(deployed, monkeypatch)
+    cut_power(STATE, RUN, NAME)
+    began = time.monotonic()
+    with (STATE / "nodes" / NAME / "logs" / "node.log").open("ab") as log:
+        # As init would: no terminal, next to no environment, not a child of ours.
+        subprocess.run(
+            ["setsid", "--fork", *command],
+            env={"PATH": SYSTEMD_PATH},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            timeout=10,
+            check=True,
+        )
+    until(_home_page, "the home page at the public port", timeout=2 * WITHIN)
+    until(lambda: _all_ready(deployed), "every pod to be ready", timeout=2 * WITHIN)
+    seconds = time.monotonic() - began
+    settings = yaml.safe_load((STATE / "nodes" / NAME / "node.yaml").read_text())
+    assert {settings["pod_range"], settings["service_range"]} <= _routed()
+    assert any("forwarder.py" in line for line in running(NAME, (RUN / NAME,)))
+    assert seconds < 2 * WITHIN
+    # Nothing has to be mended: the release is as it was, DNS and the registry serve a launch, and `up` finds all done.
+    result = deployed.json("up", NAME)
+    assert (result["deploy"]["changed"], result["deploy"]["revision"]) == (False, before["revision"])
+    assert "started again" not in result["target"], "it is made of today's code, and was told the same"
+    assert result["proof"]["launch"]["built"] is False
+
+
+def _exec_start(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for name in ("BINDEROPS_STATE", "BINDEROPS_RUN"):
+        monkeypatch.setenv(name, deployed.environment[name])
+    target: Any = open_workspace(deployed.root, NAME).target
+    lines = [line for line in render_unit(target.program).splitlines() if line.startswith("ExecStart=")]
+    return shlex.split(lines[0].removeprefix("ExecStart="))
+
+
+def _home_page() -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{PORT}/", headers={"Host": DOMAIN}, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _all_ready(deployed: Any) -> bool:
+    done = deployed.run("status", NAME, "--output", "json")
+    pods = json.loads(done.stdout)["environments"][0]["pods"] if done.returncode == 0 else []
+    return bool(pods) and all(pod["ready"] for pod in pods if pod["app"] in PLATFORM)
+
+
+def _routed() -> set[str]:
+    told = subprocess.run(
+        ["ip", "route", "show", "dev", f"bo-{NAME}"], capture_output=True, text=True, timeout=20, check=True
+    )
+    return {line.split()[0] for line in told.stdout.splitlines()}
