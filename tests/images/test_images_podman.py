@@ -95,6 +95,19 @@ async def test_built_kept_rebuilt(state: Path, project: Sources) -> None:
     assert {name for name, how in outcome.items() if how == "kept"} == {"debian"}
 
 
+async def test_a_silent_index_is_named_before_anything_is_built_and_never_asked_when_all_is_there(
+    state: Path, project: Sources
+) -> None:
+    silent = MachineSettings(pip_index="http://127.0.0.1:9/simple")
+    told: list[ImageProgress] = []
+    with pytest.raises(ImageError, match="the Python package index does not answer"):
+        await build_images(state, progress=told.append, settings=silent, sources=project)
+    assert {event.image for event in told} == {"images"}
+    await build(state, project)
+    with pytest.raises(ImageError, match="unpacking the notebook base"):
+        await build_images(state, progress=told.append, settings=silent, sources=project)
+
+
 async def test_a_node_finds_an_image_by_digest_in_its_additional_store(
     state: Path, project: Sources, tmp_path: Path
 ) -> None:

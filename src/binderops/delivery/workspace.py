@@ -55,7 +55,7 @@ class Workspace:
 
 
 def write_layer(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a values layer that nothing secret stands in, by rename."""
+    """Writes a values layer by rename, for its owner alone: a package index's address may hold a password."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = YAML()
     writer.default_flow_style = False
@@ -64,7 +64,6 @@ def write_layer(path: Path, values: Mapping[str, Any]) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write("# Found out about this machine by binderops; written anew by each `up`.\n")
             writer.dump(dict(values), file)
-        Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -10,7 +10,15 @@ from pathlib import Path
 from binderops.errors import ImageError
 from binderops.images.buildbase import prepare_build_base
 from binderops.images.context import assemble, source_digest
-from binderops.images.definitions import BASE, CHILDREN, SUITE, ImageDefinition, Sources, clone_of_this_project
+from binderops.images.definitions import (
+    BASE,
+    CHILDREN,
+    REPOSITORY,
+    SUITE,
+    ImageDefinition,
+    Sources,
+    clone_of_this_project,
+)
 from binderops.images.engine import ImageEngine
 from binderops.images.lockfile import ImageLock, PinnedImage
 from binderops.images.machine import MachineSettings
@@ -18,6 +26,7 @@ from binderops.images.mutex import exclusive
 from binderops.images.packages import write_machine_folder
 from binderops.images.places import ImagePlaces
 from binderops.images.progress import ProgressCallback, Reporter
+from binderops.images.reach import refuse_silent, sources_of
 from binderops.images.rootfs import REPOSITORY_OF_ROOT, make_root, pull_root, root_options
 
 _STEP = re.compile(r"STEP (\d+)/(\d+): (.*)")
@@ -54,6 +63,7 @@ async def build_images(
         await engine.prepare()
         write_machine_folder(engine.machine_folder, settings, suite=SUITE)
         builder = _Builder(engine=engine, sources=sources, reporter=reporter)
+        await builder.refuse_without_network(settings, pulled_root)
         try:
             base = await builder.base(settings, pulled_root)
             lock = await builder.children(base)
@@ -72,6 +82,35 @@ class _Builder:
         self._engine = engine
         self._sources = sources
         self._reporter = reporter
+
+    async def refuse_without_network(self, settings: MachineSettings, pulled_root: str | None) -> None:
+        """Raise ImageError where something must be built and what it is made from does not answer.
+
+        What an earlier build of the same image left in the cache spares it Debian's and npm's packages.
+        """
+        needed = [image for image, tag in self._tags(pulled_root).items() if await self._engine.digest(tag) is None]
+        if not needed:
+            return
+        new = [image for image in needed if await self._engine.digest(f"{REPOSITORY}/{image}:latest") is None]
+        self._reporter.tell("images", "building", "asking the package indexes")
+        places = sources_of(settings, debian=bool(new) and not pulled_root, npm="platform" in new)
+        await refuse_silent(places, settings)
+
+    def _tags(self, pulled_root: str | None) -> dict[str, str]:
+        """Image name -> the tag under which today's sources are found when they are built."""
+        files = self._sources.files(BASE)
+        parent = source_digest({"packages.txt": files["packages.txt"]}, parent="", options=root_options(pulled_root))
+        root = f"{REPOSITORY_OF_ROOT}:{parent[:12]}"
+        base = source_digest(files, parent=parent, options={"ROOT": root})
+        tags = {"debian": root, BASE.name: f"{BASE.repository}:{base[:12]}"}
+        for image in CHILDREN:
+            digest = source_digest(self._sources.files(image), parent=base, options=self._arguments(image))
+            tags[image.name] = f"{image.repository}:{digest[:12]}"
+        return tags
+
+    def _arguments(self, image: ImageDefinition) -> dict[str, str]:
+        extras = " ".join(self._sources.extras(image))
+        return {"EXTRAS": extras} if extras else {}
 
     async def base(self, settings: MachineSettings, pulled_root: str | None) -> str:
         """Return the source digest of the base, which is there afterwards."""
@@ -106,8 +145,7 @@ class _Builder:
         return ImageLock({name: task.result() for name, task in tasks.items()})
 
     async def _child(self, image: ImageDefinition, base: str) -> PinnedImage:
-        extras = " ".join(self._sources.extras(image))
-        await self._image(image, parent=base, arguments={"EXTRAS": extras} if extras else {})
+        await self._image(image, parent=base, arguments=self._arguments(image))
         digest = await self._engine.digest(f"{image.repository}:latest")
         return PinnedImage(image.repository, digest or "")
 

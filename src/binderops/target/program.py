@@ -79,8 +79,11 @@ class NodeProgram:
         for folder in (self.log.parent, self.run / self.name):
             folder.mkdir(parents=True, exist_ok=True)
         self.log.touch(mode=0o600)
-        for folder, mode in ((self.log.parent, 0o700), (self.run / self.name, 0o700), (self.folder, 0o711)):
-            folder.chmod(mode)
+        # Roots of user namespaces pass through to what they mount; logs and sockets are nobody else's.
+        for folder in (self.folder.parent, self.folder):
+            folder.chmod(0o711)
+        for folder in (self.log.parent, self.run / self.name):
+            folder.chmod(0o700)
         self.log.chmod(0o600)
 
     def is_current(self) -> bool:
