@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binderops.build.uv_dockerfile import Recipe
-from binderops.build.uv_files import UNSUPPORTED, EnvironmentFiles
+from binderops.build.uv_files import EnvironmentFiles
+from binderops.repository import OTHER_BUILDPACKS
 from binderops.errors import BuildError
 
 HERE = f"python-{sys.version_info[0]}.{sys.version_info[1]}"
@@ -53,7 +54,7 @@ def repository(tmp_path: Path) -> Repository:
         # With a binder folder, what lies at the top says nothing.
         ({"environment.yml": "", "binder/requirements.txt": ""}, None),
         ({"requirements.txt": "", ".binder/environment.yml": ""}, ".binder/environment.yml"),
-        *(({name: "", "requirements.txt": ""}, name) for name in UNSUPPORTED),
+        *(({name: "", "requirements.txt": ""}, name) for name in OTHER_BUILDPACKS),
     ],
 )  # fmt: skip
 def test_claims_only_what_it_honours(repository: Repository, files: dict[str, str], refused: str | None) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import httpx
 import structlog
 
-from binderops.binder.builds.manager import Builds
+from binderops.binder.builds.content import Content
+from binderops.binder.builds.manager import Builds, Stores
 from binderops.binder.builds.places import Places
 from binderops.binder.builds.pods import Pods
 from binderops.binder.builds.seeding import BaseSeeding
@@ -75,7 +76,8 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     hub_token = settings.place.hub_api_token or settings.binder.hub_api_token
     hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
     registry = _registry(settings, signer)
-    builds = Builds(settings, pods, Places(registry), credentials, metrics)
+    stores = Stores(Places(registry), Content(settings, registry))
+    builds = Builds(settings, pods, stores, credentials, metrics)
     http = httpx.AsyncClient(timeout=httpx.Timeout(20.0, connect=5.0))
     providers = make_providers(settings, http, registry)
     local = make_provider("LocalRepoProvider", settings, http, registry)

@@ -183,6 +183,7 @@ class Journey:
             ref=target.resolved.ref,
             artifact=target.resolved.artifact,
             git_credentials=target.provider.git_credentials,
+            fetch_tree=target.provider.tree_source(target.repository, target.resolved),
         )
         running = self._binder.builds.build(request)
         yield event("waiting", "Waiting for build to start...")

@@ -130,6 +130,6 @@ def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0"}
     if environment.get("GIT_CREDENTIAL_ENV"):
-        helper = '!f() { test "$1" = get && printf "%s\\n" "$GIT_CREDENTIAL_ENV"; }; f'
+        helper = '!f() { test "$1" = get && printf "%b\\n" "$GIT_CREDENTIAL_ENV"; }; f'
         found |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": helper}
     return found

@@ -16,20 +16,8 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from binderops.errors import BuildError
+from binderops.repository import FOLDERS, OTHER_BUILDPACKS, plain_environment
 
-# Each asks for something that is not a Python package from the index: its own buildpack knows how.
-UNSUPPORTED = (
-    "Dockerfile",
-    "environment.yml",
-    "Pipfile",
-    "Pipfile.lock",
-    "Project.toml",
-    "JuliaProject.toml",
-    "REQUIRE",
-    "install.R",
-    "DESCRIPTION",
-    "default.nix",
-)
 _RUNTIME = re.compile(r"python-(\d+)\.(\d+)(?:\.(\d+))?")
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*(?:=[A-Za-z0-9.+:~-]+)?")
 
@@ -43,7 +31,7 @@ class EnvironmentFiles:
     @property
     def folder(self) -> str:
         """`binder`, `.binder` or empty (the top)."""
-        found = [name for name in (".binder", "binder") if (self.top / name).is_dir()]
+        found = [name for name in FOLDERS if (self.top / name).is_dir()]
         if len(found) > 1:
             raise BuildError("The repository has both a binder and a .binder folder: one must go.")
         return found[0] if found else ""
@@ -60,7 +48,7 @@ class EnvironmentFiles:
 
     def unsupported(self) -> str | None:
         """Why the uv buildpack cannot honour this repository, or None when it can."""
-        for name in UNSUPPORTED:
+        for name in OTHER_BUILDPACKS:
             if path := self.path(name):
                 return path
         runtime = self.text("runtime.txt").strip()
@@ -71,6 +59,22 @@ class EnvironmentFiles:
         if self.is_package() and not self._fits_requires_python():
             return "pyproject.toml (requires-python)"
         return None
+
+    def is_plain(self) -> bool:
+        """Whether the environment is made without reading anything else of the repository."""
+        folders = [self.top, *(self.top / name for name in FOLDERS if not (self.top / name).is_symlink())]
+        names = {
+            str(path.relative_to(self.top))
+            for folder in folders
+            if folder.is_dir()
+            for path in folder.iterdir()
+            if path.is_symlink() or not path.is_dir()
+        }
+        return plain_environment(names, self._plain_text) is not None
+
+    def _plain_text(self, path: str) -> str | None:
+        file = self.top / path
+        return None if file.is_symlink() else file.read_text(encoding="utf-8", errors="replace")
 
     def is_package(self) -> bool:
         """Whether the repository itself is installed: a pyproject.toml at the top that says how it is built."""

@@ -91,7 +91,7 @@ async def ls_remote(
     try:
         async with asyncio.timeout(deadline):
             for _ in range(_MOST_REDIRECTS + 1):
-                addresses = await addresses_of(url.host, internal, by_proxy=_has_proxy(url))
+                addresses = await addresses_of(url.host, internal, by_proxy=has_proxy(url))
                 answer = await _ask(url, ref, addresses)
                 if not answer.redirected:
                     return _choose(answer.output, ref)
@@ -109,7 +109,7 @@ class _Answer:
 
 
 async def _ask(url: RemoteUrl, ref: str, addresses: Sequence[Address]) -> _Answer:
-    settings, asked, environment = _pinned(url, addresses)
+    settings, asked, environment = pinned(url, addresses)
     status, output, complaint = await _run(settings, asked, ref, environment)
     if status != 0 and _REDIRECTED.search(complaint):
         # Git does not say where to; it shows the headers to who asks once more.
@@ -122,7 +122,7 @@ async def _ask(url: RemoteUrl, ref: str, addresses: Sequence[Address]) -> _Answe
     return _Answer(output)
 
 
-def _pinned(url: RemoteUrl, addresses: Sequence[Address]) -> tuple[list[str], str, dict[str, str]]:
+def pinned(url: RemoteUrl, addresses: Sequence[Address]) -> tuple[list[str], str, dict[str, str]]:
     """Settings, URL and environment of a call that connects to these addresses, whatever the name means then."""
     environment = process.environment([url.protocol])
     if url.protocol == "git":
@@ -134,7 +134,7 @@ def _pinned(url: RemoteUrl, addresses: Sequence[Address]) -> tuple[list[str], st
     return settings, url.text, environment
 
 
-def _has_proxy(url: RemoteUrl) -> bool:
+def has_proxy(url: RemoteUrl) -> bool:
     """Whether git (by curl's rules) leaves the connection to a proxy."""
     return url.protocol in getproxies_environment() and not proxy_bypass(f"{url.host}:{url.port}")
 

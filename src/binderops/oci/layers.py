@@ -6,11 +6,12 @@ Source: https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md (white
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -74,25 +75,48 @@ class _Digesting:
         return f"sha256:{self._digest.hexdigest()}"
 
 
+Entry = tuple[tarfile.TarInfo, BinaryIO | None]
+
+
 def content_layer(
     archive: Path, target: Path, *, folder: str = "/home/jovyan", owner: Owner = Owner(), removed: Iterable[str] = ()
 ) -> Layer:
-    """A layer that puts an archive (tar.gz of files) into `folder`, and hides the `removed` files of layers below.
+    """A layer of an archive's files (tar.gz); otherwise as `files_layer`."""
+    with tarfile.open(archive, "r:gz") as source:
+        return files_layer(entries_of(source), target, folder=folder, owner=owner, removed=removed)
+
+
+def entries_of(source: tarfile.TarFile) -> Iterator[Entry]:
+    """What an archive holds, one after another."""
+    for entry in source:
+        yield entry, cast(BinaryIO, source.extractfile(entry)) if entry.isreg() else None
+
+
+def files_layer(
+    entries: Iterable[Entry],
+    target: Path,
+    *,
+    folder: str = "/home/jovyan",
+    owner: Owner = Owner(),
+    removed: Iterable[str] = (),
+    level: int = 6,
+) -> Layer:
+    """A layer that puts files into `folder`, and hides the `removed` files of layers below; `level` is gzip's.
 
     Parent directories have entries of their own: without them the topmost layer would make them root's. Raises
-    RegistryError for an archive that reaches outside the folder.
+    RegistryError for what reaches outside the folder.
     """
     with target.open("wb") as raw:
-        compressed = cast(BinaryIO, gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0))
-        with compressed, tarfile.open(archive, "r:gz") as source:
+        compressed = cast(BinaryIO, gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=level, mtime=0))
+        with compressed:
             digesting = _Digesting(compressed)
             with tarfile.open(fileobj=cast(BinaryIO, digesting), mode="w|", format=tarfile.PAX_FORMAT) as layer:
                 known: set[str] = set()
                 _add_parents(layer, PurePosixPath(folder.lstrip("/")) / "_", known, owner, top=folder.lstrip("/"))
                 for name in removed:
-                    _add_whiteout(layer, PurePosixPath(folder.lstrip("/")) / _inner(name), known, owner)
-                for entry in source:
-                    _add(layer, source, entry, folder.lstrip("/"), known, owner)
+                    _add_whiteout(layer, _inner(name), folder.lstrip("/"), known, owner)
+                for entry, content in entries:
+                    _add(layer, entry, content, folder.lstrip("/"), known, owner)
     return Layer(target, digesting.digest)
 
 
@@ -117,9 +141,8 @@ async def append_layer(
     if layer_type is None:
         raise RegistryError("this kind of image cannot be extended", where=source, why=manifest.media_type)
     config = json.loads(await registry.get_blob(source, manifest.config.digest, limit=_LARGEST_CONFIG))
-    for below in manifest.layers:
-        if source != repository and not await registry.has_blob(repository, below.digest):
-            await _bring(registry, repository, below.digest, source)
+    if source != repository:
+        await asyncio.gather(*(_bring(registry, repository, below.digest, source) for below in manifest.layers))
     pushed = await registry.push_blob(repository, layer.path, layer_type)
     changed = encode(_changed(config, layer.diff_id, change))
     pushed_config = await registry.push_blob(repository, changed, manifest.config.media_type)
@@ -132,7 +155,9 @@ async def append_layer(
 
 
 async def _bring(registry: Registry, repository: str, digest: str, source: str) -> None:
-    if not await registry.mount_blob(repository, digest, source=source):
+    if not await registry.has_blob(repository, digest) and not await registry.mount_blob(
+        repository, digest, source=source
+    ):
         raise RegistryError("the registry does not mount a layer of the image", where=f"{source}@{digest}")
 
 
@@ -151,7 +176,7 @@ def _changed(config: Mapping[str, Any], diff_id: str, change: ConfigChange) -> d
 
 
 def _add(
-    layer: tarfile.TarFile, source: tarfile.TarFile, entry: tarfile.TarInfo, folder: str, known: set[str], owner: Owner
+    layer: tarfile.TarFile, entry: tarfile.TarInfo, content: BinaryIO | None, folder: str, known: set[str], owner: Owner
 ) -> None:
     path = PurePosixPath(folder) / _inner(entry.name)
     if not (entry.isreg() or entry.issym() or entry.isdir()):
@@ -169,7 +194,7 @@ def _add(
     )
     copied.size = entry.size if entry.isreg() else 0
     copied.uid, copied.gid = owner.uid, owner.gid
-    layer.addfile(copied, source.extractfile(entry) if entry.isreg() else None)
+    layer.addfile(copied, content)
 
 
 def _add_parents(layer: tarfile.TarFile, path: PurePosixPath, known: set[str], owner: Owner, *, top: str) -> None:
@@ -184,8 +209,9 @@ def _add_parents(layer: tarfile.TarFile, path: PurePosixPath, known: set[str], o
         layer.addfile(entry)
 
 
-def _add_whiteout(layer: tarfile.TarFile, path: PurePosixPath, known: set[str], owner: Owner) -> None:
-    _add_parents(layer, path, known, owner, top=str(path.parent))
+def _add_whiteout(layer: tarfile.TarFile, name: PurePosixPath, folder: str, known: set[str], owner: Owner) -> None:
+    path = PurePosixPath(folder) / name
+    _add_parents(layer, path, known, owner, top=folder)
     layer.addfile(tarfile.TarInfo(str(path.with_name(f".wh.{path.name}"))))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from typing import NamedTuple
 
 import structlog
 
+from binderops.binder.builds.content import Content, Look
 from binderops.binder.builds.loglines import parse_line, split_lines
 from binderops.binder.builds.manifest import (
     CONTAINER,
@@ -54,6 +56,13 @@ _LOG_PAUSE = 1.0
 _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"})
 
 
+class Stores(NamedTuple):
+    """Where images come to lie: from what builds push, and from content alone."""
+
+    places: Places
+    content: Content
+
+
 class Builds:
     """All builds of this binder. They are this process's tasks; their pods outlive it, and are attached to again."""
 
@@ -61,13 +70,14 @@ class Builds:
         self,
         settings: Settings,
         pods: Pods,
-        places: Places,
+        stores: Stores,
         credentials: BuildCredentials | None,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._pods = pods
-        self._places = places
+        self._places = stores.places
+        self._content = stores.content
         self._credentials = credentials
         self._metrics = metrics
         self._running: dict[str, RunningBuild] = {}
@@ -121,7 +131,11 @@ class Builds:
     async def _run(self, running: RunningBuild) -> None:
         name, started = running.request.name, time.monotonic()
         longest = self._settings.cleaner.max_age
+        look = self._content.look(running.request)
         try:
+            if await look.append(running.publish):
+                running.finish(True)
+                return
             if self._slots.locked():
                 running.publish(event("waiting", "Waiting for other builds to end..."))
             async with self._slots, asyncio.timeout(longest):
@@ -145,10 +159,11 @@ class Builds:
             stopped = not running.is_over
             running.finish(False, "The binder was stopped. Please try again.")
             if not stopped:
-                await self._conclude(running, time.monotonic() - started)
+                await self._conclude(running, look, time.monotonic() - started)
+            look.close()
             self._running.pop(name, None)
 
-    async def _conclude(self, running: RunningBuild, seconds: float) -> None:
+    async def _conclude(self, running: RunningBuild, look: Look, seconds: float) -> None:
         outcome = await running.outcome()
         status = "success" if outcome.built else "failure"
         self._metrics.build_time.labels(status).observe(seconds)
@@ -158,6 +173,8 @@ class Builds:
         await self._places.clean(running.place)
         if running.pod_uid:
             await self._delete(running.request.name, uid=running.pod_uid)
+        if running.digest:
+            await look.remember(running.digest)
 
     async def _follow(self, running: RunningBuild) -> None:
         attached = await self._submit(running)
@@ -176,6 +193,7 @@ class Builds:
             running.publish(
                 event("building", "This commit's image was there before this build ended: that one is used.")
             )
+        running.digest = "" if stored.is_other else stored.digest
         running.finish(True)
 
     async def _submit(self, running: RunningBuild) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from binderops.authorities import ADDED_VARIABLE
+from binderops.binder.builds.trees import FetchTree
 from binderops.binder.settings import Machine, Settings
 
 CONTAINER = "builder"
@@ -34,6 +35,8 @@ class BuildRequest:
     ref: str
     artifact: str = ""
     git_credentials: str = ""
+    fetch_tree: FetchTree | None = None
+    """How the binder itself looks at the files; None where only a build does."""
 
 
 def build_pod(settings: Settings, request: BuildRequest, credential: str, *, place: str) -> dict[str, Any]:

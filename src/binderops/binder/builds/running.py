@@ -35,6 +35,7 @@ class RunningBuild:
         self.has_failed = False
         self.pod_uid = ""
         self.place = ""
+        self.digest = ""
         self._tail: deque[Event] = deque(maxlen=tail)
         self._messages: deque[str] = deque(maxlen=_EXPLAINED)
         self._watchers: set[asyncio.Queue[Event | None]] = set()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import httpx
 
+from binderops.binder.builds.trees import FetchTree
 from binderops.binder.traits import RepoProvider
 
 TraitsT = TypeVar("TraitsT", bound=RepoProvider)
@@ -92,6 +93,10 @@ class Provider(ABC, Generic[TraitsT]):
 
     def head_instead(self, repository: Repository) -> str | None:
         """The spec to try when this one's reference does not exist, or None."""
+        return None
+
+    def tree_source(self, repository: Repository, resolved: Resolved) -> FetchTree | None:
+        """How the binder fetches the files of what was resolved, without a build; None: it does not."""
         return None
 
     @property

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, unquote
 
 import httpx
 
+from binderops.binder.builds.trees import FetchTree, GitTree, Tree
 from binderops.binder.providers.base import Display, Provider, Repository, Resolved
 from binderops.binder.traits import GitRepoProvider
 from binderops.errors import GitError, SpecError
 from binderops.git.hosts import InternalHost
 from binderops.git.remote import RemoteUrl, check_ref, is_commit, ls_remote
+from binderops.git.snapshots import fetch
 
 
 class Git(Provider[GitRepoProvider]):
@@ -58,3 +61,15 @@ class Git(Provider[GitRepoProvider]):
                 text = f"Unable to run git ls-remote to get the `resolved_ref`: {error.what}"
                 raise GitError(text, where=error.where, why=error.why) from error
         return Resolved(ref, f"{quote(repository.url, safe='')}/{ref}", repository.url) if ref else None
+
+    def tree_source(self, repository: Repository, resolved: Resolved) -> FetchTree | None:
+        """The commit alone, from a host that visitors may name."""
+        url = RemoteUrl.parse(repository.url, protocols=self.traits.allowed_protocols)
+
+        async def fetch_tree(folder: Path) -> Tree:
+            credentials = self.git_credentials
+            return GitTree(
+                await fetch(url, resolved.ref, folder, internal=self._internal_hosts, credentials=credentials)
+            )
+
+        return fetch_tree

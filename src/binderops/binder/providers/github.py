@@ -6,14 +6,18 @@ import math
 import re
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import ClassVar, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx
 
+from binderops.binder.builds.trees import FetchTree, GitTree, Tree
 from binderops.binder.providers.base import Display, Provider, Repository, Resolved
 from binderops.binder.traits import GitHubRepoProvider
 from binderops.errors import GitError, SpecError
+from binderops.git.remote import RemoteUrl
+from binderops.git.snapshots import fetch
 
 T = TypeVar("T")
 
@@ -74,6 +78,15 @@ class GitHub(Provider[GitHubRepoProvider]):
         base = self.traits.api_base_path.format(hostname=self.traits.hostname)
         commit = await self._commit(f"{base}/repos/{name}/commits/{quote(repository.ref, safe='')}")
         return Resolved(commit, f"{name}/{commit}", f"{repository.url}/tree/{commit}") if commit else None
+
+    def tree_source(self, repository: Repository, resolved: Resolved) -> FetchTree | None:
+        """The commit alone, by git."""
+
+        async def fetch_tree(folder: Path) -> Tree:
+            url = RemoteUrl.parse(repository.url)
+            return GitTree(await fetch(url, resolved.ref, folder, credentials=self.git_credentials))
+
+        return fetch_tree
 
     def head_instead(self, repository: Repository) -> str | None:
         """GitHub renamed default branches: links to the old name would end here."""

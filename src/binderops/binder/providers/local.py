@@ -5,14 +5,17 @@ Each lies in the registry as an artifact of one layer, so that it works wherever
 
 from __future__ import annotations
 
+import asyncio
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import httpx
 
+from binderops.binder.builds.trees import LARGEST_CONTENT, ArchiveTree, FetchTree, Tree
 from binderops.binder.providers.base import Display, Provider, Repository, Resolved
 from binderops.binder.traits import LocalRepoProvider
-from binderops.errors import SpecError
+from binderops.errors import BuildError, SpecError
 from binderops.oci.registry import Registry
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -69,3 +72,17 @@ class Local(Provider[LocalRepoProvider]):
         ref = ref_of(manifest.layers[0].digest)
         artifact = f"{self._registry.host}/{repository_of(name)}:{ref}"
         return Resolved(ref, f"{name}/{ref}", f"local:{name}@{ref}", artifact=artifact)
+
+    def tree_source(self, repository: Repository, resolved: Resolved) -> FetchTree | None:
+        """What was uploaded, as the registry keeps it."""
+        uploads = repository_of(repository.url.partition(":")[2])
+
+        async def fetch_tree(folder: Path) -> Tree:
+            manifest = await self._registry.get_manifest(uploads, resolved.ref)
+            if manifest is None or len(manifest.layers) != 1 or manifest.layers[0].size > LARGEST_CONTENT:
+                raise BuildError("the upload is gone, or large", where=f"{uploads}:{resolved.ref}")
+            content = await self._registry.get_blob(uploads, manifest.layers[0].digest, limit=LARGEST_CONTENT)
+            await asyncio.to_thread(folder.write_bytes, content)
+            return await asyncio.to_thread(ArchiveTree, folder)
+
+        return fetch_tree
