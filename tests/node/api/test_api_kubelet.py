@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -17,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from binderops.node.api.kubelet import pieces
 from binderops.node.pki import KUBELET_CLIENT
 
 V5 = Subprotocol("v5.channel.k8s.io")
@@ -157,3 +159,22 @@ async def test_a_kubelet_that_is_away_is_said_so(api: Any, namespace: str, endpo
     code, refused = await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods/p/log?container=main")
     assert (code, refused["reason"]) == (503, "ServiceUnavailable")
     assert "the kubelet endpoint 127.0.0.1:1 cannot be reached" in refused["message"]
+
+
+async def test_a_kubelet_that_hangs_in_the_middle_of_a_log_does_not_hold_its_reader() -> None:
+    ended = asyncio.Event()
+
+    async def log() -> AsyncIterator[bytes]:
+        try:
+            yield b"first line\n"
+            await asyncio.sleep(60)
+            yield b"never"
+        finally:
+            ended.set()
+
+    answer = httpx2.MockTransport(lambda request: httpx2.Response(200, content=log()))
+    async with httpx2.AsyncClient(transport=answer) as client:
+        response = await client.send(client.build_request("GET", "https://kubelet/log"), stream=True)
+        async with asyncio.timeout(5):
+            assert [piece async for piece in pieces(response, silence=0.2)] == [b"first line\n"]
+            await ended.wait()

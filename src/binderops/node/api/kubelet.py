@@ -25,6 +25,10 @@ Object = dict[str, Any]
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _CONNECT = 5.0  # seconds until a kubelet endpoint counts as unreachable
 _FIRST_ANSWER = 30.0  # seconds until a log request must have been answered
+_NEXT_PIECE = 30.0  # seconds until the next piece of a log that is there already
+_QUIET_LOG = (
+    4 * 3600.0
+)  # seconds that a followed container may write nothing: a kubelet's streamingConnectionIdleTimeout
 _LOG_OPTIONS = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream")
 _EXEC_OPTIONS = ("command", "stdin", "stdout", "stderr", "tty")
 
@@ -63,7 +67,8 @@ class Kubelet:
             text = (await response.aread()).decode("utf-8", "replace").strip()
             await response.aclose()
             raise _refused(response.status_code, text)
-        return Stream(_pieces(response), media_type="text/plain")
+        silence = _QUIET_LOG if call.query.flag("follow") else _NEXT_PIECE
+        return Stream(pieces(response, silence=silence), media_type="text/plain")
 
     async def stream(self, api: Api, call: Call, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Exec and attach: the client's WebSocket and the kubelet's, joined message by message."""
@@ -124,12 +129,16 @@ async def _join(upstream: ClientConnection, receive: Receive, send: Send) -> Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pieces(response: httpx2.Response) -> AsyncGenerator[bytes]:
+async def pieces(response: httpx2.Response, *, silence: float) -> AsyncGenerator[bytes]:
+    """A log as it comes; it ends where the kubelet goes away, or says nothing for `silence` seconds."""
+    incoming = response.aiter_raw()
     try:
-        async for piece in response.aiter_raw():
+        while True:
+            async with asyncio.timeout(silence):
+                piece = await anext(incoming)
             yield piece
-    except httpx2.HTTPError:
-        return  # the kubelet went away in the middle: what was sent stands
+    except (StopAsyncIteration, TimeoutError, httpx2.HTTPError):
+        return  # what was sent stands
     finally:
         await response.aclose()
 

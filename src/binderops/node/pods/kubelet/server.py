@@ -217,7 +217,7 @@ async def serve(config: NodeConfig, kit: Kit, manager: Manager) -> None:
     settings = uvicorn.Config(
         _OnlyTheApi(Endpoint(kit, manager).application()),
         http=_Protocol,
-        log_level="warning",
+        log_config=None,  # uvicorn's own would undo the node's: every request that a stop cuts off would be a traceback
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,
@@ -252,7 +252,11 @@ class _OnlyTheApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope["state"]["client"]
         if client == KUBELET_CLIENT:
-            await self._application(scope, receive, send)
+            try:
+                await self._application(scope, receive, send)
+            except Exception:
+                log.exception("a request of the kubelet's endpoint failed", path=scope["path"])
+                raise
             return
         refusal = PlainTextResponse(f"{client} is not obeyed here, only {KUBELET_CLIENT}: ask the API", 403)
         if scope["type"] == "websocket":
