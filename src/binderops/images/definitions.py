@@ -34,11 +34,11 @@ CHILDREN = (
     ImageDefinition(
         name="platform",
         parent="base",
-        rooms=("binder", "hub", "ingress", "lego", "kube", "oci", "git"),
+        rooms=("binder", "hub", "ingress", "lego", "kube", "oci", "git", "repository.py"),
         extras=("hub", "binder", "ingress", "lego"),
     ),
     ImageDefinition(name="notebook", parent="base"),
-    ImageDefinition(name="build", parent="base", rooms=("build", "oci"), extras=("build",)),
+    ImageDefinition(name="build", parent="base", rooms=("build", "oci", "repository.py"), extras=("build",)),
 )
 # What charts are told of: the values paths are binderops.yaml's, these are their default (architecture.md, Images).
 LOCKED = tuple(image.name for image in CHILDREN)

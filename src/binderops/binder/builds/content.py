@@ -94,6 +94,7 @@ class Look:
                 await self._content.environments.record(
                     self._target.repository, looked.environment, Environment(image, listing_of(looked.tree))
                 )
+                log.info("an environment is recorded", image=self._request.image, environment=looked.environment)
         except BinderOpsError as error:
             log.info("an environment is not recorded", image=self._request.image, why=str(error))
 
