@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from binderops.errors import ImageError
 from binderops.images.context import assemble, source_digest
-from binderops.images.definitions import BASE, CHILDREN, Sources, clone_of_this_project
+from binderops.images.definitions import BASE, CHILDREN, ImageDefinition, Sources, clone_of_this_project
 from binderops.images.machine import MachineSettings
 from binderops.images.packages import debian_sources, write_machine_folder
 
@@ -100,3 +101,25 @@ def test_a_machines_own_settings_are_mounted(tmp_path: Path) -> None:
 
 def test_the_images_own_sources_are_debians() -> None:
     assert debian_sources(MachineSettings(), "bookworm")[0] == "deb http://deb.debian.org/debian bookworm main"
+
+
+@pytest.mark.parametrize("image", [image for image in CHILDREN if image.rooms], ids=lambda image: image.name)
+def test_an_image_carries_all_of_this_project_that_its_programs_import(image: ImageDefinition) -> None:
+    files = clone_of_this_project().files(image)
+    carried = {name.removeprefix("src/").removesuffix(".py").removesuffix("/__init__") for name in files}
+    imported = {
+        module.replace(".", "/")
+        for name, path in files.items()
+        if name.endswith(".py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in imports_of(node)
+    }
+    assert imported - carried == set()
+
+
+def imports_of(node: ast.AST) -> list[str]:
+    """The modules of this project's that an import names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names if alias.name.startswith("binderops.")]
+    module = node.module if isinstance(node, ast.ImportFrom) else None
+    return [module] if module and module.startswith("binderops.") else []

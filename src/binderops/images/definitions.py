@@ -10,7 +10,7 @@ from binderops.errors import ImageError
 
 SUITE = "bookworm"
 REPOSITORY = "localhost/binderops"
-_ROOMS_OF_ALL = ("__init__.py", "authorities.py", "errors.py", "py.typed")
+_ROOMS_OF_ALL = ("__init__.py", "authorities.py", "errors.py", "repository.py", "py.typed")
 
 
 @dataclass(frozen=True)
