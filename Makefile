@@ -8,7 +8,7 @@ ENV ?= local
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help kill-lego soak-lego up down purge status test unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
+.PHONY: help kill-lego soak-lego matrix-lego up down purge status test unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,8 +65,11 @@ bench: system environment charts  ## speed and memory, each beside its baseline
 kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
 	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s
 
-soak-lego: environment  ## kube-lego with certificates of a minute under traffic, for ten minutes (the tests' own: one)
+soak-lego: environment  ## kube-lego with certificates of a minute under traffic, for ten minutes (the tests' own: seconds)
 	@LEGO_SOAK_SECONDS=600 $(RUN)/pytest tests/lego/test_lego_soak.py -q -s
+
+matrix-lego: environment  ## kube-lego against every awkwardness of Pebble: fifty hosts, its own delays (the tests' own: five, short)
+	@LEGO_MATRIX=whole $(RUN)/pytest tests/lego/test_lego_pebble.py -k awkwardness -q -s --timeout 1200
 
 reference: environment  ## the pages that are made from the files: commands, overview, schema
 	@$(RUN)/python scripts/reference.py

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
-from tests.charts.conftest import Render, at, merge
+from tests.charts.conftest import RELEASE, ROOT, Render, at, merge
 
 from binderops.lego.settings import read_issuers
 
@@ -75,3 +77,43 @@ def test_the_machine_s_own_ca_is_trusted(render: Render) -> None:
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert environment["MACHINE_AUTHORITIES"] == "/etc/kube-lego/ca.crt"
     assert objects["ConfigMap", NAME]["data"]["ca.crt"].startswith("-----BEGIN")
+
+
+def layer_of(environment: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / f"config/{environment}.yaml").read_text())
+    return found
+
+
+@pytest.mark.parametrize(("environment", "port"), [("staging", 9443), ("prod", 10443)])
+def test_staging_and_prod_serve_each_host_over_tls(render: Render, environment: str, port: int) -> None:
+    objects = render(layer_of(environment))
+    domain = f"{environment}.localhost"
+    secrets = {}
+    for ingress in objects.of_kind("Ingress").values():
+        assert ingress["metadata"]["annotations"]["kubernetes.io/tls-acme"] == "true"
+        (block,) = ingress["spec"]["tls"]
+        assert block["hosts"] == [rule["host"] for rule in ingress["spec"]["rules"]]
+        secrets[block["secretName"]] = block["hosts"]
+    assert secrets == {
+        f"kubelego-tls-binder-{RELEASE}": [domain],
+        "kubelego-tls-hub": [f"hub.{domain}"],
+        "kubelego-tls-redirector": [f"old.{domain}"],
+        "kubelego-tls-static": [f"static.{domain}"],
+    }
+    (container,) = objects["Deployment", NAME]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][container["args"].index("--default-issuer") + 1] == "laptop"
+    ports = objects["Service", f"{RELEASE}-nginx-ingress-controller"]["spec"]["ports"]
+    assert {entry["name"]: entry["port"] for entry in ports}["https"] == port
+    assert f"https://{domain}:{port}" in objects["ConfigMap", "redirector-config"]["data"]["nginx.conf"]
+
+
+def test_staging_and_prod_differ_in_a_domain_and_ports() -> None:
+    staging, prod = layer_of("staging"), layer_of("prod")
+    assert staging.pop("global").keys() == prod.pop("global").keys() == {"domain", "publicPort", "publicTlsPort"}
+    assert staging == prod
+    assert leaves(layer_of("staging")) <= 15
+
+
+def leaves(value: Any) -> int:
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 1 if below is None else sum(map(leaves, below))

@@ -126,7 +126,7 @@ def test_one_ingress_for_all_hosts(render: Any) -> None:
     hosts = ["old.example.org", "moved.example.org", "beta.binder.localhost", "docs.example.org", "page.example.org"]
     assert [rule["host"] for rule in ingress["spec"]["rules"]] == hosts
     assert ingress["spec"]["tls"] == [{"secretName": "t", "hosts": hosts}]
-    assert ingress["metadata"]["annotations"] == {"a": "b"}
+    assert ingress["metadata"]["annotations"] == {"a": "b", "kubernetes.io/tls-acme": "true"}
 
 
 @pytest.mark.parametrize(

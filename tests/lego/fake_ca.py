@@ -56,6 +56,8 @@ class FakeCa:
         self.life = timedelta(days=90)
         self.window: tuple[datetime, datetime] | None = None
         self.window_retry_after = "21600"
+        self.window_asked, self.window_told = threading.Event(), threading.Event()
+        self.window_told.set()  # unless a test holds the answer back
         self.orders: list[dict[str, Any]] = []  # what newOrder was asked for
         self.accounts: set[str] = set()
         self.finalized = self.answered = 0
@@ -111,6 +113,8 @@ class FakeCa:
             case ["cert", number]:
                 return 200, self._state[number]["chain"], {}
             case ["renewalInfo", _] if self.window is not None:
+                self.window_asked.set()
+                assert self.window_told.wait(30)
                 start, end = (f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for moment in self.window)
                 told = {"suggestedWindow": {"start": start, "end": end}}
                 return 200, told, {"Retry-After": self.window_retry_after}

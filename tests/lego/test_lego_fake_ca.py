@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -179,6 +180,20 @@ async def test_a_window_in_the_past_means_now_and_is_not_an_order_a_second(world
     at = parse_timestamp((await world.annotations("web-tls"))[names.RENEW_AT])
     assert at - second.leaf.not_valid_before_utc == timedelta(hours=1)
     assert len(ca.orders) == 2
+
+
+async def test_a_renewal_that_is_asked_for_while_the_ca_tells_its_window_is_not_forgotten(
+    world: World, ca: FakeCa
+) -> None:
+    ca.window = (datetime.now(UTC) + timedelta(days=50), datetime.now(UTC) + timedelta(days=51))
+    ca.window_told.clear()
+    world.start()
+    await ask(world)
+    first = await world.issued("web-tls")
+    assert await asyncio.to_thread(ca.window_asked.wait, 20)
+    await world.annotate_secret("web-tls", RENEW_AT="2000-01-01T00:00:00Z")
+    ca.window_told.set()
+    await world.issued("web-tls", besides=first.leaf.serial_number)
 
 
 @pytest.mark.parametrize("days", [6, 45])

@@ -55,7 +55,8 @@ def decide(wanted: Wanted, secret: Object | None, *, now: datetime) -> Decision:
     due = Decision("issue", max(at, now), "it is time to renew", pair, renews)
     failed = _unless_failed(wanted, annotations, due)
     ask = _moment(annotations.get(names.ARI_NEXT))
-    if ask is not None and wanted.issuer.type == "acme" and ask < failed.at and pair.leaf.not_valid_after_utc > now:
+    # What is due now (an operator may have asked for it) is not put off by what the CA suggests.
+    if ask is not None and wanted.issuer.type == "acme" and ask < failed.at > now:
         return Decision("window", max(ask, now), "the CA is asked when to renew", pair)
     return failed
 

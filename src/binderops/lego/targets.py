@@ -10,7 +10,7 @@ from binderops.errors import AlreadyExistsError, CertificateError, NotFoundError
 from binderops.kube import certificates as names
 from binderops.kube.client import Client
 from binderops.kube.kinds import SECRET, Object
-from binderops.kube.objects import metadata_of, timestamp
+from binderops.kube.objects import annotations_of, metadata_of, timestamp
 from binderops.lego import backoff, renewal
 from binderops.lego.acme_door import RenewalInfo
 from binderops.lego.authority import make_authority
@@ -80,15 +80,21 @@ class Targets:
         """Remember a failure. What the Secret holds stays as it is."""
         await self.annotate(wanted, failure.annotations)
 
-    async def window(self, wanted: Wanted, pair: Pair, info: RenewalInfo | None, *, next_at: str, before: str) -> None:
-        """Remember the CA's window, and a moment in it; the same window keeps its moment."""
+    async def window(
+        self, wanted: Wanted, secret: Object, pair: Pair, info: RenewalInfo | None, *, next_at: str
+    ) -> None:
+        """Remember the CA's window, and a moment in it; the same window keeps its moment.
+
+        ConflictError if the Secret has changed since: an operator may have asked for a renewal meanwhile.
+        """
+        before = annotations_of(secret).get(names.ARI_WINDOW, "")
         told = str(info.window) if info else None
         changes: dict[str, str | None] = {names.ARI_WINDOW: told, names.ARI_NEXT: next_at}
         if info is not None and told != before:
             changes[names.RENEW_AT] = timestamp(renewal.by_window(pair.leaf, info.window))
         elif info is None and before:
             changes[names.RENEW_AT] = timestamp(renewal.by_lifetime(pair.leaf))
-        await self.annotate(wanted, changes)
+        await self._patch(wanted, secret, {"metadata": {"annotations": changes}})
 
     async def annotate(self, wanted: Wanted, annotations: Mapping[str, str | None]) -> None:
         """Write annotations alone."""

@@ -103,8 +103,8 @@ class Work:
                 except AlreadyExistsError:
                     return now + timedelta(seconds=1)
             case "window":
-                assert decision.pair is not None
-                await self._ask_window(wanted, secret or {}, decision.pair)
+                assert secret is not None and decision.pair is not None
+                await self._ask_window(wanted, secret, decision.pair)
             case "revoke" | "issue":
                 assert secret is not None
                 await self._sign(wanted, ingress, secret, decision)
@@ -189,7 +189,7 @@ class Work:
 
     async def _ask_window(self, wanted: Wanted, secret: Object, pair: Pair) -> None:
         """Learn the CA's window (RFC 9773); what goes wrong there never delays a renewal."""
-        now, before = datetime.now(UTC), annotations_of(secret).get(names.ARI_WINDOW, "")
+        now = datetime.now(UTC)
         try:
             info = await (await self._accounts.door(wanted.issuer)).renewal_info(pair.leaf)
         except CertificateError as error:
@@ -199,7 +199,7 @@ class Work:
             await self._targets.annotate(wanted, {names.ARI_NEXT: soon})
             return
         next_at = timestamp(renewal.ask_again_at(now, info.retry_after if info else None))
-        await self._targets.window(wanted, pair, info, next_at=next_at, before=before)
+        await self._targets.window(wanted, secret, pair, info, next_at=next_at)
 
     async def _watch(self, wanted: Wanted, ingress: Object, secret: Object | None, now: datetime) -> datetime:
         found, end = external.findings(secret, wanted.names, now=now)
