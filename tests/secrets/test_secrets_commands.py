@@ -282,15 +282,3 @@ def test_a_new_key_is_private_and_never_overwrites(run: Run, deployment: Any, tm
     done = json.loads(run("new-key", "--output", "json").stdout)
     assert oct(Path(done["file"]).stat().st_mode)[-3:] == "600" and done["recipient"].startswith("age1")
     assert "there is a key already" in run("new-key").stderr
-
-
-def test_a_demonstration_key_is_refused_for_a_target_elsewhere(deployment: Any, run: Run, source: Path) -> None:
-    for name in (".sops.yaml", "secret", "examples"):
-        subprocess.run(["cp", "-r", str(source / name), str(deployment.root)], check=True, timeout=30)
-    assert run("keys", "staging").returncode == 0
-    project = deployment.root / "binderops.yaml"
-    project.write_text(re.sub(r"node: \{name: staging.*\}", "cluster: {context: there}", project.read_text()))
-    for command in (["keys", "staging"], ["set", "staging", "a.b"], ["generate", "staging"], ["edit", "staging"]):
-        done = run(*command, give="x")
-        assert done.returncode == 1 and "demonstration key" in done.stderr
-    assert "secrets.demonstration" in run("check").stdout

@@ -98,6 +98,31 @@ def test_a_template_error_names_the_template(tmp_path: Path) -> None:
         _ = load(root).objects
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "key", "where", "hint"),
+    [
+        ("config/one.yaml", "text:", "txt:", "txt", "config/one.yaml:4", "did you mean 'text'?"),
+        ("config/one.yaml", "text: from the layer", "text: [1]", "text", "config/one.yaml:4", None),
+        ("meta/values.yaml", "word", "wrod", "sub.wrod", "meta/values.yaml:2", "did you mean 'word'?"),
+        ("config/one.yaml", "text:", "sub: {list: [a, 1]}\ntext:", "sub.list.1", "config/one.yaml:4", None),
+    ],
+)
+def test_a_value_that_the_schema_refuses_is_told_with_its_line_and_the_nearest_key(
+    tmp_path: Path, file: str, old: str, new: str, key: str, where: str, hint: str | None
+) -> None:
+    root = small_repository(tmp_path)
+    top = '"global": {}, "sub": {}, "text": {"type": "string"}'
+    (root / "meta/values.schema.json").write_text(f'{{"additionalProperties": false, "properties": {{{top}}}}}')
+    sub = '"global": {}, "word": {}, "list": {"items": {"type": "string"}}'
+    (root / "charts/sub/values.schema.json").write_text(f'{{"additionalProperties": false, "properties": {{{sub}}}}}')
+    assert load(root).objects
+    (root / file).write_text((root / file).read_text().replace(old, new))
+    with pytest.raises(ChartError) as caught:
+        _ = load(root).objects
+    assert caught.value.what == f"{key}: the values do not fit the chart"
+    assert (caught.value.where, caught.value.hint) == (where, hint or "mend the keys that are named")
+
+
 @pytest.mark.parametrize(("line", "key"), [("domain: Not_A_Name", "global.domain"), ("domain: 7", "global.domain")])
 def test_a_bad_domain_names_its_layer(tmp_path: Path, line: str, key: str) -> None:
     root = small_repository(tmp_path)

@@ -47,7 +47,7 @@ def clear_files(files: SecretFiles) -> Iterator[Finding]:
     finder = _finder(files)
     if not finder:
         return
-    for path in _repository_files(files.root):
+    for path in repository_files(files.root):
         name = path.relative_to(files.root).as_posix()
         if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_FILE:
             continue
@@ -118,7 +118,8 @@ def _is_sealed_file(files: SecretFiles, path: Path) -> bool:
     return any(file.path == path and file.sealed for file in files.files)
 
 
-def _repository_files(root: Path) -> list[Path]:
+def repository_files(root: Path) -> list[Path]:
+    """What git tracks or would track, in order; every file where there is no git."""
     try:
         listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     except GitError:

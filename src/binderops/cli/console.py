@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from binderops.delivery.results import Result
+from binderops.delivery.results import Result, VerdictInfo
 from binderops.errors import BinderOpsError
 
 _STEP_WIDTH = 14
@@ -110,3 +110,12 @@ def show_lines(lines: Sequence[tuple[str, str]]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for label, text in lines:
         console.print(f"  [dim]{label:<8}[/dim] {escape(text)}")
+
+
+def verdict_words(found: VerdictInfo) -> str:
+    """The last verdict on the secrets, in a line."""
+    if found.checked is None:
+        return "never checked on this machine: binderops secrets check"
+    said = f"{len(found.findings)} findings ({', '.join(found.findings)})" if found.findings else "nothing found"
+    stale = "" if found.current else "; files changed since: binderops secrets check"
+    return f"{said} at {found.checked:%Y-%m-%dT%H:%M:%SZ}{stale}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from binderops.cli.app import HERE, DirectoryOption, Output, OutputOption, app, perform
-from binderops.cli.console import ConsoleProgress, show_lines, show_table
+from binderops.cli.console import ConsoleProgress, show_lines, show_table, verdict_words
 from binderops.cli.promoting import NamedEnvironment
 from binderops.cli.wiring import open_project, open_workspace, workspace_of
 from binderops.delivery import describing
@@ -57,6 +57,8 @@ def state(environment: NamedEnvironment, directory: DirectoryOption = HERE, outp
 
     def show(result: StateResult) -> None:
         show_lines([("state", result.digest), ("common", result.common)])
+        if result.secrets is not None:
+            show_lines([("secrets", verdict_words(result.secrets))])
         rows = [("common" if part.common else "own", part.name, short(part.digest)) for part in result.parts]
         show_table(("PART", "NAME", "DIGEST"), rows)
 

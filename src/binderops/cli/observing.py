@@ -20,12 +20,13 @@ from binderops.cli.app import (
     app,
     perform,
 )
-from binderops.cli.console import ConsoleProgress, show_error, show_lines, show_table
+from binderops.cli.console import ConsoleProgress, show_error, show_lines, show_table, verdict_words
 from binderops.cli.wiring import open_project, open_workspace, workspace_of
 from binderops.delivery.looking import environment_status
 from binderops.delivery.looking import logs as read_logs
 from binderops.delivery.promoting import short
 from binderops.delivery.results import EnvironmentStatus, KubeconfigResult, StatusResult
+from binderops.delivery.secrets_verdict import quoted
 from binderops.errors import BinderOpsError, UsageError
 
 
@@ -48,7 +49,8 @@ def status(
             project.environment(environment)
         names = [environment] if environment else list(project.environments)
         workspaces = [workspace_of(root, project, name) for name in names]
-        return StatusResult(environments=tuple(await asyncio.gather(*map(environment_status, workspaces))))
+        found = tuple(await asyncio.gather(*map(environment_status, workspaces)))
+        return StatusResult(environments=found, secrets=quoted(root, project))
 
     def show(result: StatusResult) -> None:
         for found in result.environments:
@@ -63,6 +65,8 @@ def status(
             ]
             if rows:
                 show_table(("APP", "POD", "PHASE", "READY", "RESTARTS", "WHY NOT"), rows)
+        if result.secrets is not None:
+            show_lines([("secrets", verdict_words(result.secrets))])
 
     result = perform(action, output=output, show=show)
     # An environment that nobody started on this machine is no failure, unless it was asked for by name.

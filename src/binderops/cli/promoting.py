@@ -98,10 +98,13 @@ def ledger(
             show_lines([("removed", f"{result.removed} records; the next proof begins a new chain")])
         rows = [
             (found.number, found.time, found.action, found.verdict, found.revision or "-", short(found.digest),
-             short(found.common), found.who, found.without_proof or found.error or "")
+             short(found.common), found.who)
             for found in result.records
         ]  # fmt: skip
-        show_table(("NO", "TIME", "BY", "VERDICT", "REVISION", "STATE", "COMMON", "WHO", "WHY"), rows)
+        show_table(("NO", "TIME", "BY", "VERDICT", "REVISION", "STATE", "COMMON", "WHO"), rows)
+        show_lines(
+            [(str(found.number), why) for found in result.records if (why := found.without_proof or found.error)]
+        )
 
     perform(action, output=output, show=show)
 

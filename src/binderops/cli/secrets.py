@@ -13,6 +13,7 @@ import typer
 from binderops.cli.app import FAILED, HERE, DirectoryOption, Output, OutputOption, app, perform
 from binderops.cli.console import ConsoleProgress, show_error, show_lines
 from binderops.cli.wiring import open_project
+from binderops.delivery.demonstration import refuse_demonstration
 from binderops.delivery.secrets_check import check_secrets
 from binderops.delivery.secrets_editing import edit_environment
 from binderops.delivery.secrets_place import SecretsPlace
@@ -35,7 +36,7 @@ KeyArgument = Annotated[
 def place_of(directory: Path, environment: str) -> SecretsPlace:
     """The secrets of one environment; an unknown name is refused with the nearest one."""
     root, project = open_project(directory)
-    project.environment(environment)
+    refuse_demonstration(root, project, environment)
     return SecretsPlace(root, project, environment)
 
 

@@ -14,6 +14,7 @@ from binderops.cli.console import ConsoleProgress, show_lines, show_table
 from binderops.cli.secrets import place_of, secrets, show_change
 from binderops.cli.wiring import open_project
 from binderops.delivery import secrets_readers
+from binderops.delivery.demonstration import refuse_demonstration, refuse_file
 from binderops.delivery.secrets_import import import_git_crypt
 from binderops.delivery.secrets_results import ChangeResult, ImportResult, KeyResult, MergeResult, ReadersResult
 from binderops.delivery.secrets_sealing import seal_file
@@ -63,7 +64,7 @@ def readers(
         if add is None and remove is None:
             root, project = open_project(directory)
             if environment is not None:
-                project.environment(environment)
+                refuse_demonstration(root, project, environment)
             return secrets_readers.list_readers(root, environment=environment)
         if environment is None or (add and remove):
             raise UsageError("one environment and one change at a time", hint="readers ENV --add KEY --name NAME")
@@ -93,7 +94,9 @@ def seal(
     """
 
     async def action(progress: ConsoleProgress) -> ChangeResult:
-        return seal_file(find_root(file.resolve().parent), file.resolve())
+        root, project = open_project(file.resolve().parent)
+        refuse_file(root, project, file.resolve())
+        return seal_file(root, file.resolve())
 
     perform(action, output=output, show=show_change)
 
@@ -120,8 +123,10 @@ def import_(
     async def action(progress: ConsoleProgress) -> ImportResult:
         if source != "git-crypt":
             raise UsageError(f"nothing is known of {source!r}", hint="--from git-crypt")
-        root = find_root(directory)
-        return import_git_crypt(root, tree or root, key_file=key, readers=reader or [], names=files or [])
+        root, project = open_project(directory)
+        return import_git_crypt(
+            root, tree or root, project=project, key_file=key, readers=reader or [], names=files or []
+        )
 
     def show(result: ImportResult) -> None:
         show_table(("FILE", "KEYS", "READERS"), [(one.file, one.keys, ", ".join(one.readers)) for one in result.files])
@@ -151,7 +156,9 @@ def merge_driver(
         if not versions or len(versions) != 4:
             raise UsageError("git calls it with BASE OURS THEIRS NAME", hint="merge-driver --install")
         base, ours, theirs, name = versions
-        found = merge(Path(base), Path(ours), Path(theirs), name=name, root=find_root(directory))
+        root, project = open_project(directory)
+        refuse_file(root, project, root / name)
+        found = merge(Path(base), Path(ours), Path(theirs), name=name, root=root)
         return MergeResult(
             file=name, changed=tuple(found.taken), conflicts=tuple(found.conflicts), notes=tuple(found.notes)
         )

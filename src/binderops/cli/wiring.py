@@ -8,6 +8,7 @@ from typing import Any
 
 from binderops.cli.images import build_all, machine_facts
 from binderops.delivery.bringing import Gate
+from binderops.delivery.demonstration import refuse_demonstration
 from binderops.delivery.progress import Step
 from binderops.delivery.up import BuildImages
 from binderops.delivery.workspace import Workspace
@@ -41,8 +42,9 @@ def open_project(directory: Path) -> tuple[Path, Project]:
 
 
 def open_workspace(directory: Path, environment: str) -> Workspace:
-    """The workspace of one environment."""
+    """The workspace of one environment; refused where a demonstration key reads what goes to a target elsewhere."""
     root, project = open_project(directory)
+    refuse_demonstration(root, project, environment)
     return workspace_of(root, project, environment)
 
 

@@ -32,6 +32,10 @@ class Attempt:
     conceal: Callable[[str], str] = lambda text: text
     """Takes secrets out of an error's words before they are kept."""
 
+    def brought(self, revision: int) -> None:
+        """Helm brought the objects of this revision: a failure from here on is its."""
+        self.revision = revision
+
     @property
     def recorded(self) -> RecordResult:
         """The record of a proof that passed."""

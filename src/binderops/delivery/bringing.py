@@ -18,7 +18,6 @@ from binderops.delivery.results import DeployedResult, DeployResult, ProofResult
 from binderops.delivery.secrets_check import refuse_shared
 from binderops.delivery.workspace import Workspace
 from binderops.errors import TargetError, UsageError
-from binderops.secrets.formats import is_secret_path
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,12 @@ async def deploy_proven(workspace: Workspace, *, gate: Gate, progress: Progress)
 
 async def bring(workspace: Workspace, *, action: Action, gate: Gate, progress: Progress) -> DeployedResult:
     """Gate, release, proof, record; raises what breaks it off, after it was recorded."""
-    if any(is_secret_path(pattern) for pattern in workspace.environment.layers):
+    if workspace.seals:
         with running(progress, "secrets") as step:
             now = datetime.now(UTC)
-            await asyncio.to_thread(refuse_shared, workspace.root, workspace.project, workspace.name, now=now)
-            step.summary = "no credential is shared, or stands in clear"
+            step.summary = await asyncio.to_thread(
+                refuse_shared, workspace.root, workspace.project, workspace.name, now=now
+            )
     deployment = workspace.deployment()
     access = workspace.target.access()
     if gate.promoters:
@@ -62,13 +62,12 @@ async def bring(workspace: Workspace, *, action: Action, gate: Gate, progress: P
         digest=deployment.digest,
         common=deployment.common,
         without_proof=gate.without_proof,
-        conceal=deployment.main.concealed,
+        conceal=deployment.concealed,
     )
     _ = deployment.objects  # a chart that does not render is no attempt: nothing was tried on the target
     async with recorded(attempt, access):
         with running(progress, "release") as step:
-            deployed = await deploy(deployment, access, step=step)
-            attempt.revision = deployed.revision
+            deployed = await deploy(deployment, access, step=step, on_revision=attempt.brought)
             attempt.timings["release"] = deployed.seconds
             step.summary = told_release(deployed)
         with running(progress, "proof") as step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from binderops.delivery.progress import Step
 from binderops.delivery.results import DeployResult
@@ -18,10 +19,13 @@ from binderops.state.release import ReleaseState
 from binderops.target.protocol import Access
 
 
-async def deploy(deployment: Deployment, access: Access, *, step: Step) -> DeployResult:
+async def deploy(
+    deployment: Deployment, access: Access, *, step: Step, on_revision: Callable[[int], None] = lambda _: None
+) -> DeployResult:
     """Installs or upgrades where the wanted state is not the live one, and waits until all is ready.
 
-    Releases that come before are brought first, each ready before the next.
+    Releases that come before are brought first, each ready before the next. `on_revision` is told Helm's number of the
+    environment's own release as soon as Helm has brought its objects.
     """
     started = time.monotonic()
     objects = deployment.objects
@@ -30,7 +34,7 @@ async def deploy(deployment: Deployment, access: Access, *, step: Step) -> Deplo
         step.say(f"{first.release}: comes before")
         await _bring(first, access, labels={STATE_LABEL: label_of(_digest(first))}, step=step)
     labels = {STATE_LABEL: label_of(deployment.digest), COMMON_LABEL: label_of(deployment.common)}
-    live, changed = await _bring(deployment.main, access, labels=labels, step=step)
+    live, changed = await _bring(deployment.main, access, labels=labels, step=step, on_revision=on_revision)
     return DeployResult(
         release=deployment.main.release,
         namespace=deployment.namespace,
@@ -65,7 +69,14 @@ async def check_version(deployment: Deployment, access: Access) -> None:
         )
 
 
-async def _bring(state: ReleaseState, access: Access, *, labels: dict[str, str], step: Step) -> tuple[Release, bool]:
+async def _bring(
+    state: ReleaseState,
+    access: Access,
+    *,
+    labels: dict[str, str],
+    step: Step,
+    on_revision: Callable[[int], None] = lambda _: None,
+) -> tuple[Release, bool]:
     door = ReleaseDoor(access.kubeconfig, state.namespace, access.context)
     step.say("asking Helm for the release's history")
     live = await newest_release(door, state.release)
@@ -74,6 +85,7 @@ async def _bring(state: ReleaseState, access: Access, *, labels: dict[str, str],
         step.say(f"helm is bringing the objects of {state.release}")
         live = await _helm(door, state, labels)
     assert live is not None
+    on_revision(live.revision)
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         await wait_ready(client, state.objects, namespace=state.namespace, timeout=state.timeout, step=step)
     return live, changed

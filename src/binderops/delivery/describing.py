@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from binderops.delivery.results import ExplainResult, OriginResult, PartResult, StateResult
+from binderops.delivery.secrets_verdict import quoted
 from binderops.delivery.workspace import Workspace
 from binderops.errors import UsageError
 from binderops.state.values import get_path, leaves
@@ -17,7 +18,13 @@ def state(workspace: Workspace) -> StateResult:
     """Digests of an environment's state and of its common part, with every part of them."""
     composition = workspace.deployment(opened=False).composition
     parts = tuple(PartResult(name=part.name, digest=part.digest, common=part.common) for part in composition.parts)
-    return StateResult(environment=workspace.name, digest=composition.digest, common=composition.common, parts=parts)
+    return StateResult(
+        environment=workspace.name,
+        digest=composition.digest,
+        common=composition.common,
+        parts=parts,
+        secrets=quoted(workspace.root, workspace.project),
+    )
 
 
 def explain(workspace: Workspace, key: str) -> ExplainResult:

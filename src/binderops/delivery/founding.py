@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from binderops.delivery.demonstration import refuse_demonstration
 from binderops.delivery.results import NewEnvironmentResult
 from binderops.delivery.secrets_place import SecretsPlace
 from binderops.delivery.secrets_values import generate_missing
@@ -81,7 +82,7 @@ class Founding:
             written.append(place.name)
 
     def _refuse(self) -> None:
-        self.project.environment(self.like)
+        refuse_demonstration(self.root, self.project, self.like)
         if not _NAME.fullmatch(self.name):
             raise UsageError(
                 f"an environment cannot be called {self.name!r}", hint="a-z, 0-9 and '-', not at its ends, at most 63"

@@ -6,20 +6,27 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from binderops.delivery.attempts import shown
+from binderops.delivery.demonstration import refuse_demonstration
 from binderops.delivery.ledger import Ledger
 from binderops.delivery.readiness import Verdict, assess_pod
 from binderops.delivery.records import newest_of
 from binderops.delivery.results import EnvironmentResult, EnvironmentStatus, PodStatus, RecordResult
 from binderops.delivery.served import STATE_LABEL, digest_from, door_of, newest_release
 from binderops.delivery.workspace import Workspace
-from binderops.errors import BinderOpsError, LedgerError, UsageError
+from binderops.errors import BinderOpsError, LedgerError, SecretsError, UsageError
 from binderops.kube.client import Client
 from binderops.kube.kinds import POD
 from binderops.kube.objects import labels_of, name_of, status_of
 
 
 async def environment_status(workspace: Workspace) -> EnvironmentStatus:
-    """The environment as it is now; a target that does not answer is a status, not an error."""
+    """The environment as it is now; a target that does not answer, or must not be asked, is a status, not an error."""
+    try:
+        refuse_demonstration(workspace.root, workspace.project, workspace.name)
+    except SecretsError as error:
+        return EnvironmentStatus(
+            environment=workspace.name, target="refused", running=False, notes=(f"{error.what}: {error.why}",)
+        )
     health = await workspace.target.health()
     wanted, url, notes = _wanted(workspace)
     if not health.running:

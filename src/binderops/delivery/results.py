@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -97,6 +99,16 @@ class LedgerResult(Result):
     removed: int = 0
 
 
+class VerdictInfo(Result):
+    """The last verdict on the secrets, quoted: when (None: never on this machine), the ids of its findings, and whether
+    everything that it is about is still as it was.
+    """
+
+    checked: datetime | None = None
+    findings: tuple[str, ...] = ()
+    current: bool = False
+
+
 class PartResult(Result):
     """One part of a state."""
 
@@ -112,6 +124,7 @@ class StateResult(Result):
     digest: str
     common: str
     parts: tuple[PartResult, ...]
+    secrets: VerdictInfo | None = None
 
 
 class EnvironmentResult(Result):
@@ -208,9 +221,10 @@ class EnvironmentStatus(Result):
 
 
 class StatusResult(Result):
-    """All environments of the repository."""
+    """All environments of the repository, and the last verdict on its secrets; None where it seals nothing."""
 
     environments: tuple[EnvironmentStatus, ...]
+    secrets: VerdictInfo | None = None
 
 
 class DownResult(Result):

@@ -24,17 +24,19 @@ from binderops.delivery.secrets_place import SecretsPlace
 from binderops.delivery.secrets_results import CheckResult, FindingInfo
 from binderops.delivery.secrets_verdict import (
     Verdict,
-    files_digest,
+    covered_digest,
     is_current,
     last_verdict,
     write_verdict,
 )
 from binderops.errors import BinderOpsError, SecretsError
+from binderops.secrets.formats import is_secret_path
+from binderops.secrets.places import name_of, owned_files
 from binderops.secrets.sharing import refresh_digests
-from binderops.state.chart import pack_chart
+from binderops.state.chart import chart_folders, pack_chart
 from binderops.state.deployment import load_deployment
-from binderops.state.documents import read_document
-from binderops.state.layers import read_layers
+from binderops.state.documents import Document, read_document
+from binderops.state.layers import expand, shown
 from binderops.state.project import Project
 from binderops.state.values import leaves
 
@@ -54,9 +56,10 @@ def check_secrets(root: Path, project: Project, *, now: datetime, whole_history:
         root,
         Verdict(
             time=now,
-            files=files_digest(root),
+            covers=covered_digest(root, project),
             findings=tuple(finding.id for finding in findings),
-            commit=newest_commit(root),
+            # What history was found to hold is told again until it is rotated.
+            commit=since if any(one.id == "secrets.history" for one in findings) else newest_commit(root),
             opened=_opened(files),
         ),
     )
@@ -69,25 +72,34 @@ def check_secrets(root: Path, project: Project, *, now: datetime, whole_history:
     )
 
 
-def refuse_shared(root: Path, project: Project, environment: str, *, now: datetime) -> None:
+def refuse_shared(root: Path, project: Project, environment: str, *, now: datetime) -> str:
     """Before a deploy: raises SecretsError where a credential of `environment` stands elsewhere, or in clear.
 
-    The last verdict counts while the sealed files are those that it is about; else the check runs.
+    The last verdict counts while all that it is about is unchanged, and where it could open what is deployed now; else
+    the check runs. Answers with words about it.
     """
     verdict = last_verdict(root)
-    if is_current(root, verdict) and verdict is not None and not verdict.findings:
-        return
+    if verdict is not None and _counts(root, project, environment, verdict):
+        return f"no credential is shared, or stands in clear (checked at {verdict.time:%Y-%m-%dT%H:%M:%SZ})"
     result = check_secrets(root, project, now=now)
     stops = [one for one in result.findings if one.id in STOPS_A_DEPLOY]
-    if stops:
-        first = stops[0]
-        more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
-        raise SecretsError(
-            f"{environment} is not deployed: {first.what}{more}",
-            where=first.where,
-            why=f"{first.why} ({first.id})",
-            hint=f"{first.hint}; `binderops secrets check` shows all",
-        )
+    if not stops:
+        return "no credential is shared, or stands in clear"
+    first = stops[0]
+    more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
+    raise SecretsError(
+        f"{environment} is not deployed: {first.what}{more}",
+        where=first.where,
+        why=f"{first.why} ({first.id})",
+        hint=f"{first.hint}; `binderops secrets check` shows all",
+    )
+
+
+def _counts(root: Path, project: Project, environment: str, verdict: Verdict) -> bool:
+    own = {name_of(root, path) for path in owned_files(root, environment)}
+    return (
+        not STOPS_A_DEPLOY & set(verdict.findings) and own <= set(verdict.opened) and is_current(root, project, verdict)
+    )
 
 
 STOPS_A_DEPLOY = frozenset(
@@ -95,6 +107,7 @@ STOPS_A_DEPLOY = frozenset(
         "secrets.shared",
         "secrets.clear",
         "secrets.object",
+        "secrets.history",
         "secrets.not-sealed",
         "secrets.broken",
         "secrets.demonstration",
@@ -129,21 +142,34 @@ def _slow_findings(files: SecretFiles, *, since: str | None) -> Iterator[Finding
 def _objects(root: Path, project: Project, name: str, files: SecretFiles) -> Iterator[Finding]:
     try:
         deployment = load_deployment(root, project, name)
-        yield from clear_objects(deployment.objects, files)
+        for release in (*deployment.before, deployment.main):
+            yield from clear_objects(release.objects, files)
     except BinderOpsError as error:
         yield Finding("secrets.render", f"{name} does not render", error.where or name, error.why or error.what)
 
 
 def _clear_leaves(root: Path, project: Project, name: str) -> Iterator[ClearLeaf]:
-    patterns = project.environment(name).layers
-    layers = read_layers(root, [one for one in patterns if not one.startswith("secret")], owner=name)
-    documents = [
-        *layers.documents,
-        read_document(root / project.chart / "values.yaml", name=f"{project.chart}/values.yaml"),
-    ]
+    """Every value in clear that makes up an environment, those of the releases that come before it too."""
+    environment = project.environment(name)
+    releases = [(project.chart, environment.layers), *((one.chart, one.layers) for one in environment.before)]
+    documents: list[Document] = []
+    for chart, patterns in releases:
+        clear = [path for one in patterns if not is_secret_path(one) for path in expand(root, one, owner=name)]
+        documents += [
+            read_document(path, name=shown(root, path)) for path in clear if not is_secret_path(shown(root, path))
+        ]
+        documents += _defaults(root, chart)
     for document in documents:
         for path, value in leaves(document.values):
             yield ClearLeaf(path, value, document.place(path))
+
+
+def _defaults(root: Path, chart: str) -> Iterator[Document]:
+    """values.yaml of a chart, and of the charts maintained here that it depends on."""
+    for folder in chart_folders(root, chart):
+        path = folder / "values.yaml"
+        if path.is_file():
+            yield read_document(path, name=name_of(root, path))
 
 
 def _opened(files: SecretFiles) -> tuple[str, ...]:

@@ -13,16 +13,23 @@ from binderops.secrets.formats import is_secret_path
 from binderops.secrets.gitcrypt import GitCryptKey, decrypt, protected_files, read_key, without_filter
 from binderops.secrets.identities import is_recipient
 from binderops.secrets.layers import open_layer
-from binderops.secrets.places import secret_folder
+from binderops.secrets.places import owner_of, secret_folder
 from binderops.secrets.rules import RULES_FILE, Rules, load_rules
 from binderops.secrets.sealed import is_sealed
 from binderops.secrets.sharing import candidates
 from binderops.secrets.values import ClearText
 from binderops.secrets.writing import seal_new, write_whole
+from binderops.state.project import Project
 
 
 def import_git_crypt(
-    root: Path, tree: Path, *, key_file: Path | None, readers: Sequence[str], names: Sequence[str]
+    root: Path,
+    tree: Path,
+    *,
+    project: Project,
+    key_file: Path | None,
+    readers: Sequence[str],
+    names: Sequence[str],
 ) -> ImportResult:
     """Seals what git-crypt protects in `tree` for sops, under the same names here.
 
@@ -48,6 +55,7 @@ def import_git_crypt(
                     hint="--reader NAME_OR_KEY, once for each; one file at a time where readers differ",
                 )
             rules.with_rule(_target(root, name), keys)
+        _refuse_public(root, project, rules, _target(root, name))
     write_whole(root / RULES_FILE, rules.text().encode())
     files = [_seal(root, name, clear) for name, clear in opened]
     notes = tuple(_clean_up(root, tree, all_files=not names))
@@ -56,6 +64,18 @@ def import_git_crypt(
         rotate=tuple(path for _, paths in files for path in paths),
         notes=notes,
     )
+
+
+def _refuse_public(root: Path, project: Project, rules: Rules, target: str) -> None:
+    owner = owner_of(root, root / target, tuple(project.environments))
+    elsewhere = owner is not None and project.environment(owner).target.node is None
+    if elsewhere and any(demonstration.is_demonstration_key(key) for key in rules.recipients(target)):
+        raise SecretsError(
+            f"{target} would be sealed for a demonstration key",
+            where=RULES_FILE,
+            why=f"its secret half is public (examples/keys/), and the target of {owner} is not on this machine",
+            hint="--reader with a key of your own, or another rule",
+        )
 
 
 def _key_of(rules: Rules, word: str) -> str:

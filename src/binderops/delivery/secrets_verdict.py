@@ -1,25 +1,35 @@
-"""The last verdict on a repository's secrets, kept on this machine, so that other commands can quote it."""
+"""The last verdict on a repository's secrets, kept on this machine, so that other commands can quote it.
+
+It counts while everything that it is about is as it was: every file of the repository (layers sealed or clear, charts,
+rules, binderops.yaml), git's HEAD, and the program that checked.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from binderops.secrets.places import secret_folder
-from binderops.secrets.rules import RULES_FILE
+from binderops.checks.secrets_clear import newest_commit, repository_files
+from binderops.delivery.results import VerdictInfo
+from binderops.secrets.places import environments_with_secrets, secret_folder
+from binderops.state.project import PROJECT_FILE, Project
 
 
 class Verdict(BaseModel):
-    """When the secrets were checked, over which files, which findings there were, and up to which commit."""
+    """When the secrets were checked, what that covers, which findings there were, up to which commit, with which files
+    open.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     time: datetime
-    files: str
+    covers: str
     findings: tuple[str, ...]
     commit: str | None = None
     opened: tuple[str, ...] = ()
@@ -33,9 +43,20 @@ def last_verdict(root: Path) -> Verdict | None:
         return None
 
 
-def is_current(root: Path, verdict: Verdict | None) -> bool:
-    """Whether the sealed files are still those that the verdict is about."""
-    return verdict is not None and verdict.files == files_digest(root)
+def is_current(root: Path, project: Project, verdict: Verdict) -> bool:
+    """Whether all that the verdict is about is as it was."""
+    return verdict.covers == covered_digest(root, project)
+
+
+def quoted(root: Path, project: Project) -> VerdictInfo | None:
+    """The last verdict as other commands quote it; None where a repository seals nothing."""
+    if not environments_with_secrets(root):
+        return None
+    verdict = last_verdict(root)
+    if verdict is None:
+        return VerdictInfo()
+    findings = tuple(dict.fromkeys(verdict.findings))
+    return VerdictInfo(checked=verdict.time, findings=findings, current=is_current(root, project, verdict))
 
 
 def write_verdict(root: Path, verdict: Verdict) -> None:
@@ -48,13 +69,29 @@ def write_verdict(root: Path, verdict: Verdict) -> None:
         return
 
 
-def files_digest(root: Path) -> str:
-    """sha256 over everything below secret/, and the rules."""
-    found = hashlib.sha256()
-    paths = [path for path in secret_folder(root).rglob("*") if path.is_file()] + [root / RULES_FILE]
-    for path in sorted(path for path in paths if path.exists()):
-        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+def covered_digest(root: Path, project: Project) -> str:
+    """sha256 over HEAD, this program's version, and name and content of every file that a check looks at."""
+    found = hashlib.sha256(f"{version('binderops')}\0{newest_commit(root)}\0".encode())
+    for path in sorted(set(_covered(root, project))):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            found.update(os.fsencode(path.relative_to(root)) + b"\0" + content)
     return "sha256:" + found.hexdigest()
+
+
+def _covered(root: Path, project: Project) -> Iterator[Path]:
+    """What git lists, and what makes up an environment though git may ignore it."""
+    yield from repository_files(root)
+    yield root / PROJECT_FILE
+    charts = {project.chart, project.charts}
+    for environment in project.environments.values():
+        charts |= {first.chart for first in environment.before}
+        layers = [*environment.layers, *(layer for first in environment.before for layer in first.layers)]
+        for pattern in layers:
+            yield from root.glob(pattern)
+    for folder in (secret_folder(root), *(root / chart for chart in charts)):
+        yield from folder.rglob("*")
 
 
 def _path(root: Path) -> Path:

@@ -23,7 +23,8 @@ async def up(workspace: Workspace, *, build_images: BuildImages, gate: Gate, pro
     ports = workspace.deployment().public.ports
     with running(progress, "this machine") as step:
         machine = step.summary = await workspace.target.examine(ports=ports, report=step.say)
-        workspace.write_generated(workspace.target.facts())
+        if workspace.environment.target.node is not None:
+            workspace.write_generated(workspace.target.facts())
     with running(progress, "images") as step:
         images = step.summary = await build_images(step)
     with running(progress, "node" if workspace.environment.target.node else "cluster") as step:

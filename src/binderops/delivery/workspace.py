@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from binderops.state.deployment import Deployment, load_deployment
+from binderops.state.layers import sealed_paths
 from binderops.state.project import Environment, Project
 from binderops.target.protocol import Target
 
@@ -32,6 +33,12 @@ class Workspace:
         return self.project.environment(self.name)
 
     @property
+    def seals(self) -> bool:
+        """Whether any of its layers is sealed."""
+        layers = [*self.environment.layers, *(layer for first in self.environment.before for layer in first.layers)]
+        return bool(sealed_paths(self.root, layers, owner=self.name))
+
+    @property
     def image_lock(self) -> Path:
         """The lock of the images that were built on this machine, one for all its environments."""
         return self.state / "images" / "images.lock.yaml"
@@ -46,7 +53,10 @@ class Workspace:
 
         With `opened` False no key is needed; it tells digests and public settings, and cannot be rendered.
         """
-        generated = (self.root / "images.lock.yaml", self.image_lock, self.generated_layer)
+        generated = [self.root / "images.lock.yaml"]
+        if self.environment.target.node is not None:
+            # What was built on this machine, or found out about it, says nothing about a cluster.
+            generated += [self.image_lock, self.generated_layer]
         return load_deployment(self.root, self.project, self.name, generated=generated, opened=opened)
 
     def write_generated(self, facts: Mapping[str, Any]) -> None:

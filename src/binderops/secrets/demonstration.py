@@ -35,7 +35,8 @@ def refuse_elsewhere(sealed: SealedFile, *, on_this_machine: bool) -> None:
             where=sealed.name,
             why=f"the secret half of {DEMONSTRATION_KEYS[found[0]]} is public (examples/keys/), and this environment's "
             "target is not on this machine",
-            hint="make your own key a reader, remove the demonstration key, rotate all (docs/operate/secrets.md)",
+            hint=f"its values are public too: delete {sealed.name} and its rule in .sops.yaml, and make it anew for "
+            "your own key (binderops secrets readers ENV --add KEY --name YOU; binderops secrets generate ENV)",
         )
 
 

@@ -82,6 +82,17 @@ def dependencies_of(root: Path, chart: str) -> list[dict[str, Any]]:
     return [dict(entry) for entry in declared]
 
 
+def chart_folders(root: Path, chart: str) -> Iterator[Path]:
+    """The folder of a chart, those of its dependencies that are maintained here, and of what lies unpacked in them."""
+    yield root / chart
+    for dependency in dependencies_of(root, chart):
+        repository = str(dependency.get("repository", ""))
+        if repository.startswith("file://"):
+            folder = (root / chart / repository.removeprefix("file://")).resolve()
+            yield root / folder.relative_to(root.resolve())
+            yield from sorted(path.parent for path in folder.glob("charts/*/Chart.yaml"))
+
+
 def _dependency_files(
     root: Path, folder: Path, dependency: dict[str, Any], *, prefix: str, shown: str
 ) -> Iterator[tuple[str, bytes]]:

@@ -63,6 +63,12 @@ class Deployment:
         """Every object of the render of the environment's own release."""
         return self.main.objects
 
+    def concealed(self, text: str) -> str:
+        """Words from outside, without any secret of any of its releases."""
+        for release in (*self.before, self.main):
+            text = release.concealed(text)
+        return text
+
     @property
     def namespace(self) -> str:
         """Where the environment's own release is."""

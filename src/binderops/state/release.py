@@ -13,6 +13,7 @@ from binderops.errors import ChartError
 from binderops.helm.rendering import merged_values, render_chart
 from binderops.secrets.values import Secret, conceal, reveal_for_helm, secrets_in
 from binderops.state.chart import ChartArchive
+from binderops.state.schema_errors import first_mistake
 from binderops.state.values import Layers
 
 Object = dict[str, Any]
@@ -55,8 +56,11 @@ class ReleaseState:
                 render_chart(self.chart.content, self.values_for_helm(), release=self.release, namespace=self.namespace)
             )
         except ChartError as error:
-            told, where, why = error.what, error.where, self.concealed(error.why or "")
-        raise ChartError(told, where=where, why=why or None)
+            told, where, why, hint = error.what, error.where, self.concealed(error.why or ""), error.hint
+        if place := first_mistake(why, self.chart, self.layers):
+            where, hint = place.where, place.hint or hint
+            told = f"{place.key}: {told}"
+        raise ChartError(told, where=where, why=why or None, hint=hint)
 
     def concealed(self, text: str) -> str:
         """Words from outside, without any secret that stands in them."""
