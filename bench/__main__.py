@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: known, new, up, memory; all of them where none is named. Needs root."""
+"""`python -m bench [NAME …]`: known, new, up, memory, secrets; all of them where none is named. Needs root."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import sys
 
 from bench.deployment import BINDEROPS, ROOT, idle_memory, up_with_images
 from bench.launch import known_image, new_repository
+from bench.secrets import both_environments
 
-NAMES = ("known", "new", "up", "memory")
+NAMES = ("known", "new", "up", "memory", "secrets")
 
 
 def main() -> int:
-    """Brings `local` up, then takes the figures."""
+    """Brings `local` up (not for `secrets`, which needs no node), then takes the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=[], help=f"which of {', '.join(NAMES)}")
     parser.add_argument("-n", type=int, default=10, help="samples of each kind of launch")
     parser.add_argument("--idle", type=float, default=60, help="seconds to leave it alone before memory is read")
     options = parser.parse_args()
     names = options.names or list(NAMES)
-    subprocess.run([BINDEROPS, "up", "local"], cwd=ROOT, check=True, timeout=1800)
+    if set(names) != {"secrets"}:
+        subprocess.run([BINDEROPS, "up", "local"], cwd=ROOT, check=True, timeout=1800)
     if "known" in names:
         asyncio.run(known_image(options.n)).show()
     if "new" in names:
@@ -30,6 +32,8 @@ def main() -> int:
         up_with_images(3).show()
     if "memory" in names:
         idle_memory(options.idle).show()
+    if "secrets" in names:
+        both_environments(options.n).show()
     return 0
 
 

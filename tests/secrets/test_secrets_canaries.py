@@ -22,9 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from rich.traceback import Traceback
+from typer.core import TyperGroup
+from typer.testing import CliRunner
 
+from binderops.cli.app import app, register_commands
 from binderops.errors import BinderOpsError
 from binderops.secrets import sops
 from binderops.secrets.editing import problem_of
@@ -142,6 +146,80 @@ def test_no_command_leaves_a_value(planted: Any, run: Any, tmp_path: Path, comma
     assert not holds_canary(done.stdout + done.stderr + records.getvalue())
     assert watcher.leaks == []
     assert left_behind(tmp_path, Path("/dev/shm")) == []
+
+
+# Every other command there is, on a machine where nothing runs: what each says of the files, or of what is missing.
+OTHERS: dict[str, list[str]] = {
+    "state": ["staging"],
+    "explain": ["staging", "binderhub.localToken"],
+    "env": [],
+    "status": [],
+    "deploy": ["staging"],
+    "verify": ["staging"],
+    "rollback": ["staging"],
+    "ledger": ["staging"],
+    "logs": ["hub", "-e", "staging"],
+    "launch": ["config", "-e", "staging"],
+    "kubeconfig": ["staging"],
+    "certificates": ["staging"],
+    "trust": ["staging"],
+    "new environment": ["demo", "--like", "staging"],
+    "secrets import": ["secret/config/staging.yaml"],
+    "secrets seal": ["secret/staging/robot.yaml"],
+    "secrets merge-driver": ["secret/config/staging.yaml"] * 3 + ["secret/config/staging.yaml"],
+    "secrets new-key": [],
+    "secrets readers": ["staging", "--add", "age1nobody", "--name", "x"],
+    "down": ["staging"],
+    "purge": ["staging"],
+}
+ON_A_MACHINE = {
+    "up",
+    "images build",
+}  # the journeys of tests/e2e search those, and what the others say of a running node
+
+
+def test_no_other_command_leaves_one_either(planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(planted.root)
+    monkeypatch.setenv("BINDEROPS_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("BINDEROPS_RUN", str(tmp_path / "run"))
+    (planted.root / "secret/staging").mkdir()
+    records = io.StringIO()
+    with everything_logged(records), Watcher() as watcher:
+        for name, arguments in OTHERS.items():
+            (planted.root / "secret/staging/robot.yaml").write_text("a: [")
+            for output in ("text", "json"):
+                done = CliRunner().invoke(app, [*name.split(), *arguments, "--output", output], input="")
+                assert done.exception is None or isinstance(done.exception, SystemExit), (name, done.exception)
+                assert not holds_canary(done.output), name
+    assert not holds_canary(records.getvalue())
+    assert watcher.leaks == []
+    assert left_behind(tmp_path, Path("/dev/shm")) == []
+
+
+def test_every_command_is_searched() -> None:
+    register_commands()
+    searched = {f"secrets {arguments[0]}" for arguments, _ in COMMANDS.values()} | set(OTHERS) | ON_A_MACHINE
+    assert set(names_of(typer.main.get_command(app))) == searched
+
+
+def names_of(group: Any, name: str = "") -> Iterator[str]:
+    for child, found in group.commands.items():
+        full = f"{name} {child}".strip()
+        if isinstance(found, TyperGroup):
+            yield from names_of(found, full)
+        else:
+            yield full
+
+
+@pytest.mark.parametrize(
+    "wrong", ["{{ fail .Values.binderhub.localToken }}", "{{ .Values.binderhub.localToken.none }}"]
+)
+def test_a_template_error_that_quotes_its_line_shows_none(planted: Any, run: Any, tmp_path: Path, wrong: str) -> None:
+    (planted.root / "mybinder/templates/wrong.yaml").write_text(wrong)
+    for output in ("text", "json"):
+        done = run("check", "--output", output)
+        assert done.returncode == 1 and "secrets.render" in done.stdout
+        assert "wrong.yaml" in done.stdout and not holds_canary(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize(
