@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from binderops.delivery.readiness import Verdict, assess, assess_pod
+from binderops.delivery.readiness import CrashesSince, Verdict, assess, assess_pod
 
 LABELS = {"app": "hub"}
 
@@ -102,6 +102,22 @@ def test_workloads(obj: dict[str, Any], pods: list[dict[str, Any]], verdict: Ver
 def test_a_crash_names_the_container_whose_log_explains_it() -> None:
     found = assess(deployment(), [pod(waiting("CrashLoopBackOff", restarts=3, last=CRASH))])
     assert found.crashed == ("hub-1", "hub")
+
+
+def test_what_a_node_restarted_before_we_looked_is_no_crash() -> None:
+    crashes = CrashesSince()
+    creating = pod(waiting("ContainerCreating", restarts=4))
+    assert assess(deployment(), crashes.counted([creating])).verdict is Verdict.WAITING
+    once = pod(waiting("CrashLoopBackOff", restarts=5, last=CRASH))
+    found = assess(deployment(), crashes.counted([once]))
+    assert (found.verdict, "crashed 1 times" in found.reason) == (Verdict.WAITING, True)
+    thrice = pod(waiting("CrashLoopBackOff", restarts=7, last=CRASH))
+    assert assess(deployment(), crashes.counted([thrice])).verdict is Verdict.FAILED
+
+
+def test_what_crashes_already_at_the_first_look_fails_at_once() -> None:
+    looping = pod(waiting("CrashLoopBackOff", restarts=5, last=CRASH))
+    assert assess(deployment(), CrashesSince().counted([looping])).verdict is Verdict.FAILED
 
 
 def test_pods_of_others_do_not_count() -> None:

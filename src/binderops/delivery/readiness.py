@@ -109,6 +109,31 @@ def assess_pod(pod: Object) -> Assessment:
     return Assessment(Verdict.WAITING, f"pod {name} {_not_ready_because(status)}")
 
 
+class CrashesSince:
+    """Pods with their restarts counted from the first look: a node that was stopped counts as one, and is no crash.
+
+    A container that is in its back-off at the first look has crashed already: its count stands.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, str], int] = {}
+
+    def counted(self, pods: Iterable[Object]) -> list[Object]:
+        """The pods as `assess` wants them."""
+        return [{**pod, "status": self._status(str(pod["metadata"].get("uid")), status_of(pod))} for pod in pods]
+
+    def _status(self, uid: str, status: Object) -> Object:
+        kinds = ("initContainerStatuses", "containerStatuses")
+        return {**status, **{kind: [self._lowered(uid, entry) for entry in status.get(kind, [])] for kind in kinds}}
+
+    def _lowered(self, uid: str, container: Object) -> Object:
+        count = int(container.get("restartCount") or 0)
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        first = 0 if waiting.get("reason") == "CrashLoopBackOff" else count
+        before = self._before.setdefault((uid, str(container.get("name"))), first)
+        return {**container, "restartCount": count - before}
+
+
 def _container(pod: str, container: Object) -> Assessment | None:
     state = container.get("state") or {}
     waiting, last = state.get("waiting"), (container.get("lastState") or {}).get("terminated")

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from binderops.delivery.progress import Step
-from binderops.delivery.readiness import Assessment, Verdict, assess
+from binderops.delivery.readiness import Assessment, CrashesSince, Verdict, assess
 from binderops.errors import KubernetesError, NotReadyError
 from binderops.kube.client import Client
 from binderops.kube.informer import Informer
@@ -42,9 +42,10 @@ async def wait_ready(
         informers = {kind: await _follow(client, kind, namespace, changed, stack) for kind in (*WATCHED, POD)}
         await asyncio.gather(*(informer.synced.wait() for informer in informers.values()))
         deadline = time.monotonic() + timeout
+        crashes = CrashesSince()
         while True:
             changed.clear()
-            waiting = _waiting(wanted, informers, namespace)
+            waiting = _waiting(wanted, informers, namespace, crashes)
             if not waiting:
                 return
             for key, assessment in waiting.items():
@@ -76,8 +77,10 @@ async def _follow(
     return informer
 
 
-def _waiting(wanted: set[Key], informers: Mapping[Kind, Informer], namespace: str) -> dict[Key, Assessment]:
-    pods = list(informers[POD].objects.values())
+def _waiting(
+    wanted: set[Key], informers: Mapping[Kind, Informer], namespace: str, crashes: CrashesSince
+) -> dict[Key, Assessment]:
+    pods = crashes.counted(informers[POD].objects.values())
     found: dict[Key, Assessment] = {}
     for kind in WATCHED:
         for name in sorted(name for wanted_kind, name in wanted if wanted_kind == kind.kind):

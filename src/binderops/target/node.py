@@ -101,6 +101,8 @@ class NodeTarget:
         """Asks /readyz."""
         if not (self.folder / "kubeconfig").exists():
             return Health(running=False, summary="never started", made=False)
+        if not os.access(self.folder / "kubeconfig", os.R_OK):
+            return Health(running=False, summary="only root may ask it")
         try:
             async with asyncio.timeout(5), Client.from_kubeconfig(self.folder / "kubeconfig") as client:
                 version = await client.request("GET", "/version")
