@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def test_rendered_files(tmp_path: Path) -> None:
     assert not engine.write(), "the same settings change nothing"
     containers = tomllib.loads((engine.configuration / "containers.conf").read_text())
     assert containers["engine"]["runtime"] == "runc"
+    (program,) = containers["engine"]["runtimes"]["runc"]
+    assert os.access(program, os.X_OK)
     assert containers["engine"]["lock_type"] == "file"
     assert containers["containers"]["default_ulimits"] == ["nofile=1:1"]
     storage = tomllib.loads((engine.configuration / "storage.conf").read_text())

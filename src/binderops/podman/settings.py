@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from binderops.errors import MachineError
 from binderops.podman.machine import CgroupMode, cgroup_mode, default_ulimits, oci_runtime, proxy_environment
+from binderops.podman.runtime import runc_script
 
 
 class EngineSettings(BaseModel):
@@ -129,9 +130,19 @@ class EngineSettings(BaseModel):
         changed = {path: text for path, text in files.items() if not path.exists() or path.read_text() != text}
         for path, text in changed.items():
             path.write_text(text)
+        self._write_runtime()
         if not self.hosts.exists():
             self.hosts.write_text(hosts_text({}))
         return bool(changed)
+
+    def _write_runtime(self) -> None:
+        """The program that stands for runc. A running service starts it by its path: it need not be started again."""
+        if self.runtime == "runc":
+            program = self.configuration / "runc"
+            new = program.with_suffix(".new")  # conmon may be starting the one that is there
+            new.write_text(runc_script(self.run))
+            new.chmod(0o700)
+            new.replace(program)
 
     def containers_conf(self) -> str:
         """containers.conf(5). File locks, since shared-memory locks are one table for all engines of a machine."""
@@ -156,6 +167,7 @@ class EngineSettings(BaseModel):
                     "tmp_dir": str(self.run / "libpod"),
                     "volume_path": str(self.storage / "volumes"),
                 },
+                "engine.runtimes": {"runc": [str(self.configuration / "runc")]} if self.runtime == "runc" else {},
             }
         )
 

@@ -172,3 +172,27 @@ async def test_readiness_follows_its_probe(node: Node, make: Any, wait_for: Any)
             output, errors, status = await conversation(socket)
             assert status["status"] == "Success", (output, errors)
         await wait_for("moody", lambda pod, ready=ready: is_pod_ready(pod) is ready, seconds=10)
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+async def test_exec_and_its_probes_where_a_pod_has_a_user_namespace(
+    node: Node, make: Any, wait_for: Any, user: int
+) -> None:
+    """Its network namespace belongs to the machine, which runc before 1.2 does not join by itself."""
+    probe = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
+    name = f"shifted-{user}"
+    security = {"runAsUser": user}
+    script = "touch /tmp/ready; sleep 1000"
+    await make(name, script, hostUsers=False, securityContext=security, container={"readinessProbe": probe})
+    address = (await wait_for(name, is_pod_ready))["status"]["podIP"]
+    look = "id -u; cat /proc/self/uid_map; hostname -i; readlink /proc/self/ns/net; readlink /proc/1/ns/net"
+    command = ["sh", "-c", f"{look}; busybox ip link set lo down || exit 9"]
+    async with session(node, f"/exec/default/{name}/main", command=command, stdout="true", stderr="true") as socket:
+        output, _, status = await conversation(socket)
+    uid, mapping, inside, joined, first = output.decode().splitlines()
+    assert (uid, inside, joined) == (str(user), address, first)
+    assert int(mapping.split()[1]) > 0, "its ids are the machine's"
+    assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "9"}], "it may change its network"
+    async with asyncio.timeout(10):
+        while list(node.socket.parent.glob("exec-*")):  # what runc was shown
+            await asyncio.sleep(0.05)
