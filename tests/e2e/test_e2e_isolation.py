@@ -110,22 +110,36 @@ def test_with_them_it_reaches_none_of_it_and_the_public_web(
     assert reached(servers[0], wanted) == [public]
 
 
-def test_a_build_reaches_no_more_than_the_registry_and_the_public_web(
-    binder: Binder, repositories: Repositories, forbidden: dict[str, Target], public_host: Host
+def test_a_build_reaches_no_more_than_the_registry_its_tokens_and_the_public_web(
+    binder: Binder, repositories: Repositories, forbidden: dict[str, Target], public_host: Host, kubectl: Kubectl
 ) -> None:
-    public = (public_host.address, OPEN_PORT)
-    # What a build reads and stores goes through these two, by a token of its own.
-    opened = {forbidden["the registry"], forbidden["the binder"]}
+    # What a build reads and stores goes through these, by a credential of its own. The binder's pages are none of them.
+    tokens = kubectl("get", "service", "registry-token", "-o", "jsonpath={.spec.clusterIP}")
+    opened = [(tokens, 80), forbidden["the registry"], (public_host.address, OPEN_PORT)]
     shut = [target for target in forbidden.values() if target not in opened]
+    assert forbidden["the binder"] in shut
+    told = probe_of_a_build(binder, repositories, "probe", [*shut, *opened])
+    assert told == opened
+
+
+def test_without_the_policies_a_build_reaches_the_binder(
+    binder: Binder, repositories: Repositories, forbidden: dict[str, Target], unguarded: None
+) -> None:
+    target = forbidden["the binder"]
+    assert probe_of_a_build(binder, repositories, "unguarded-probe", [target]) == [target]
+
+
+def probe_of_a_build(binder: Binder, repositories: Repositories, name: str, targets: list[Target]) -> list[Target]:
+    """Which of them a RUN step connects to."""
     dockerfile = (
         "FROM localhost/binderops/notebook\n"
         "COPY --chown=1000:1000 . /home/jovyan/\n"
         "RUN python3 /home/jovyan/probe.py > /home/jovyan/reached.txt\n"
     )
-    probe = PROBE.format(targets=[*shut, public]) + "print(answer)\n"
-    server = binder.launch(git_spec(repositories.add("probe", {"Dockerfile": dockerfile, "probe.py": probe})))
-    told = server.run("open('reached.txt').read()")
-    assert ast.literal_eval(ast.literal_eval(told)) == [public]
+    probe = PROBE.format(targets=targets) + "print(answer)\n"
+    server = binder.launch(git_spec(repositories.add(name, {"Dockerfile": dockerfile, "probe.py": probe})))
+    found: list[Target] = ast.literal_eval(ast.literal_eval(server.run("open('reached.txt').read()")))
+    return found
 
 
 def test_a_server_holds_no_account_of_the_cluster(servers: tuple[Server, Server]) -> None:

@@ -62,6 +62,9 @@ def test_a_layer_has_its_parents_owners_and_whiteouts(tmp_path: Path) -> None:
     assert {"home/jovyan/.wh.old.txt", "home/jovyan/sub/.wh.gone", "home/jovyan/link"} <= set(order)
     assert (found["home/jovyan/a.txt"].uid, found["home/jovyan/a.txt"].mode) == (1000, 0o755)
     assert found["home/jovyan/sub/deep"].uid == 1000
+    deep = content_layer(source, tmp_path / "deep.tar.gz", removed=["one/two/gone"])
+    with tarfile.open(deep.path) as tar:
+        assert {entry.name: entry.uid for entry in tar}["home/jovyan/one"] == 1000
     content = gzip.decompress(layer.path.read_bytes())
     assert layer.diff_id == "sha256:" + hashlib.sha256(content).hexdigest()
     again = content_layer(source, tmp_path / "again.tar.gz", removed=["old.txt", "sub/gone"])
