@@ -72,6 +72,7 @@ spec:
       nodeSelector:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+      hostUsers: {{ ($root.Values.global).hostUsers | default false }}  # root of no pod is the machine's
       securityContext:
         runAsNonRoot: true
         seccompProfile: {type: RuntimeDefault}

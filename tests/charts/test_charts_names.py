@@ -110,6 +110,7 @@ TABLE: dict[tuple[str, str], dict[str, Any]] = {
     ("ClusterRoleBinding", f"{R}-nginx-ingress"): {},
     ("IngressClass", "nginx"): {},
     # 1.5, 4: the meta chart's own
+    ("NetworkPolicy", "binder"): {},
     ("NetworkPolicy", "binder-users"): {},
     ("NetworkPolicy", "binder-builds"): {},
     ("Deployment", "static"): {"selector": {"app": "static", "component": "nginx", "release": R}},

@@ -114,3 +114,23 @@ def test_a_scoped_controller_reads_no_other_secrets(render: Any, local: Rendered
 
     assert not reads_secrets(local)
     assert reads_secrets(render(at("nginx-ingress.controller.scope.enabled", False)))
+
+
+def test_platform_pods_have_user_namespaces_of_their_own(render: Any) -> None:
+    """Who breaks out of one is nobody on the machine, not its user 1000."""
+    on = merge(
+        at("redirector.enabled", True), at("kube-lego", {"enabled": True, "config": {"LEGO_EMAIL": "ops@example.org"}})
+    )
+    specs = {name: obj["spec"]["template"]["spec"] for name, obj in render(on).of_kind("Deployment").items()}
+    assert {"hub", "proxy", "binder", "registry", "static", "redirector"} < set(specs)
+    assert {name for name, spec in specs.items() if spec.get("hostUsers") is not False} == set()
+    shared = render(on, at("global.hostUsers", True)).of_kind("Deployment").values()
+    assert all(obj["spec"]["template"]["spec"]["hostUsers"] is True for obj in shared)
+
+
+@pytest.mark.parametrize("key", ["binderhub", "binderhub.jupyterhub.hub", "binderhub.jupyterhub.proxy.chp"])
+def test_an_operators_pod_spec_says_it_instead(render: Any, key: str) -> None:
+    name = {"binderhub": "binder", "binderhub.jupyterhub.hub": "hub"}.get(key, "proxy")
+    for spec in ({"hostUsers": True}, {"hostNetwork": True}):
+        found = render(at(f"{key}.extraPodSpec", spec))["Deployment", name]["spec"]["template"]["spec"]
+        assert {field: found.get(field) for field in ("hostUsers", "hostNetwork") if field in found} == spec

@@ -85,7 +85,15 @@ def test_what_the_binder_is_told(local: Rendered) -> None:
     assert values["config"]["BinderHub"]["hub_url_local"] == "http://proxy-public/"
     assert values["registry"]["name"] == f"registry.{NAMESPACE}.svc:5000"
     assert values["global"]["domain"] == "binder.localhost"
-    assert set(values) == {"config", "imageBuilderType", "extraConfig", "registry", "global"}
+    assert set(values) == {
+        "config",
+        "imageBuilderType",
+        "extraConfig",
+        "registry",
+        "networkPolicy",
+        "trustedProxies",
+        "global",
+    }
 
 
 def test_null_takes_a_provider_away(render: Any) -> None:
