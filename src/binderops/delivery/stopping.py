@@ -51,14 +51,14 @@ async def purge(workspace: Workspace, *, progress: Progress) -> PurgeResult:
         else:
             stays.append(f"{workspace.state}/images: other environments on this machine use it")
         step.summary = "removed"
-    stays += _still_trusted(workspace.name)
+    stays += still_trusted(workspace.name, TrustStore())
     stays.append("Debian packages that were installed: other programs may use them by now")
     return PurgeResult(environment=workspace.name, removed=tuple(removed), stays=tuple(stays))
 
 
-def _still_trusted(environment: str) -> list[str]:
+def still_trusted(environment: str, store: TrustStore) -> list[str]:
     """The local CA, where this machine was told to trust it: whoever installed it says when it goes."""
-    path = TrustStore().file(environment)
+    path = store.file(environment)
     return [f"{path}: this machine trusts its local CA (binderops trust {environment} --remove)"] * path.exists()
 
 
