@@ -17,6 +17,7 @@ from tests.e2e.networks import until
 from tests.e2e.rebooting import cut_power
 
 from binderops.cli.wiring import open_workspace
+from binderops.target.node import NodeTarget
 from binderops.target.systemd import render_unit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow]
@@ -30,7 +31,8 @@ def test_after_a_power_cut_the_units_command_brings_everything_back(
     deployed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = deployed.json("status", NAME)["environments"][0]
-    command = _exec_start(deployed, monkeypatch)
+    target = _target(deployed, monkeypatch)
+    command = _exec_start(target)
     cut_power(STATE, RUN, NAME)
     began = time.monotonic()
     with (STATE / "nodes" / NAME / "logs" / "node.log").open("ab") as log:
@@ -52,17 +54,23 @@ def test_after_a_power_cut_the_units_command_brings_everything_back(
     assert {settings["pod_range"], settings["service_range"]} <= _routed()
     assert any("forwarder.py" in line for line in running(NAME, (RUN / NAME,)))
     assert seconds < 2 * WITHIN
-    # Nothing has to be mended: the release is as it was, DNS and the registry serve a launch, and `up` finds all done.
-    result = deployed.json("up", NAME)
-    assert (result["deploy"]["changed"], result["deploy"]["revision"]) == (False, before["revision"])
-    assert "started again" not in result["target"], "it is made of today's code, and was told the same"
-    assert result["proof"]["launch"]["built"] is False
+    # Nothing has to be mended: the release is as it was, names and registry serve a launch, `up` finds its own program.
+    after = deployed.json("status", NAME)["environments"][0]
+    assert (after["release_status"], after["revision"]) == ("deployed", before["revision"])
+    assert target.program.is_current(), "it is made of today's code, and was told what `up` would tell it"
+    launched = deployed.json("launch", str(deployed.root / "examples/hello"), "--environment", NAME)
+    assert launched["built"] is False, "the registry kept its image"
 
 
-def _exec_start(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def _target(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> NodeTarget:
     for name in ("BINDEROPS_STATE", "BINDEROPS_RUN"):
         monkeypatch.setenv(name, deployed.environment[name])
-    target: Any = open_workspace(deployed.root, NAME).target
+    target = open_workspace(deployed.root, NAME).target
+    assert isinstance(target, NodeTarget)
+    return target
+
+
+def _exec_start(target: NodeTarget) -> list[str]:
     lines = [line for line in render_unit(target.program).splitlines() if line.startswith("ExecStart=")]
     return shlex.split(lines[0].removeprefix("ExecStart="))
 
