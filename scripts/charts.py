@@ -36,14 +36,24 @@ def write_schemas(root: Path) -> list[Path]:
     changed = []
     for source in sorted(root.glob("mybinder/values.shape.yaml")) + sorted(root.glob("charts/**/values.shape.yaml")):
         chart = source.parent
-        refused = read_yaml(chart / "refused.yaml") if (chart / "refused.yaml").exists() else {}
-        document = read_yaml(source)
-        document.setdefault("shapes", {})["traits"] = {"$schema": traits_schema()}
-        schema = schema_of(document, refused, title=f"Values of the {chart.name} chart")
+        schema = schema_for(chart)
         target = chart / "values.schema.json"
         if write_if_changed(target, (json.dumps(schema, indent=1, ensure_ascii=False) + "\n").encode()):
             changed.append(target)
     return changed
+
+
+def schema_for(chart: Path) -> dict[str, Any]:
+    """The JSON schema of a chart's values, from its values.shape.yaml and refused.yaml."""
+    document = read_yaml(chart / "values.shape.yaml")
+    document.setdefault("shapes", {})["traits"] = {"$schema": traits_schema()}
+    return schema_of(document, refused_of(chart), title=f"Values of the {chart.name} chart")
+
+
+def refused_of(chart: Path) -> dict[str, Any]:
+    """The keys that a chart refuses by name."""
+    file = chart / "refused.yaml"
+    return read_yaml(file) if file.exists() else {}
 
 
 def traits_schema() -> dict[str, Any]:

@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+from values_keys import keys_page
+
 from binderops.cli.reference import commands_page
 from binderops.state.overview import overview_page
 from binderops.state.project import json_schema
@@ -17,6 +19,7 @@ def pages() -> dict[Path, str]:
     """Path -> text of every generated page."""
     return {
         ROOT / "docs/operate/commands.md": commands_page(),
+        ROOT / "docs/operate/values-keys.md": keys_page(ROOT),
         ROOT / "docs/overview.md": overview_page(ROOT, "local"),
         ROOT / "docs/binderops.schema.json": json.dumps(json_schema(), indent=2) + "\n",
     }
