@@ -216,6 +216,11 @@ async def test_lines_are_put_together_and_cut() -> None:
         ("Error: dockerfile parse error on line 3: unknown instruction: FORM", "dockerfile"),
         ("initializing source docker://nosuch:1: reading manifest", "base-image"),
         ("write /x: no space left on device", "disk-full"),
+        (
+            "The build failed: Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 10Gi.",
+            "disk-limit",
+        ),
+        ('The build failed: Evicted: Usage of EmptyDir volume "v" exceeds the limit "1Gi".', "disk-limit"),
         ("fatal: couldn't find remote ref nosuch", "git-ref"),
         ("fatal: repository 'https://x/' not found", "clone"),
         ("The build failed: OOMKilled (exit code 137).", "out-of-memory"),

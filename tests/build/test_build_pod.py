@@ -212,3 +212,15 @@ def test_a_silent_program_is_stopped() -> None:
     with pytest.raises(BuildError, match="said nothing"):
         list(stream_lines([sys.executable, "-c", "import time; time.sleep(60)"], environment={}, silence_seconds=0.3))
     assert time.monotonic() - started < 10
+
+
+def test_a_flood_of_lines_waits_for_its_reader() -> None:
+    lines = stream_lines(["timeout", "1.5", "yes"], environment={})
+    first = next(lines)
+    time.sleep(1.6)  # the program's own time: a reader that took all of it would hold millions of lines by now
+    with pytest.raises(subprocess.CalledProcessError):
+        rest = 0
+        for line in lines:
+            assert line == first
+            rest += 1
+            assert rest < 100_000

@@ -14,6 +14,9 @@ from binderops.errors import BuildError
 
 # Compiling one large package may say nothing for long; nothing sensible is silent for longer than this.
 SILENCE_SECONDS = 1800.0
+# Lines that wait to be told. A program that writes faster waits, instead of filling this process's memory and leaving
+# minutes of telling behind.
+_WAITING_LINES = 1000
 
 
 def stream_lines(
@@ -32,7 +35,7 @@ def stream_lines(
         env={**os.environ, **environment},
         start_new_session=True,
     )
-    lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    lines: queue.Queue[bytes | None] = queue.Queue(_WAITING_LINES)
     threading.Thread(target=_read, args=(process, lines), daemon=True).start()
     try:
         while (line := _next(lines, arguments[0], silence_seconds)) is not None:
@@ -44,7 +47,7 @@ def stream_lines(
         raise subprocess.CalledProcessError(code, list(arguments))
 
 
-def _read(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
+def _read(process: subprocess.Popen[bytes], lines: queue.Queue[bytes | None]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         # Progress bars overwrite themselves by carriage returns: only their last state is worth a line.
@@ -52,7 +55,7 @@ def _read(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes | Non
     lines.put(None)
 
 
-def _next(lines: queue.SimpleQueue[bytes | None], program: str, silence_seconds: float) -> bytes | None:
+def _next(lines: queue.Queue[bytes | None], program: str, silence_seconds: float) -> bytes | None:
     try:
         return lines.get(timeout=silence_seconds)
     except queue.Empty:

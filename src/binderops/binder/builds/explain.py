@@ -89,6 +89,12 @@ _RULES = (
         "Install smaller packages or prebuilt ones (wheels) instead of compiling, or ask the operator for more.",
     ),
     _rule(
+        "disk-limit",
+        r"evicted: .*(ephemeral|emptydir)",
+        "The build needed more disk than it may use",
+        "Keep large data out of the repository and of its image: notebooks can fetch it. Or ask the operator for more.",
+    ),
+    _rule(
         "disk-full",
         r"no space left on device",
         "The disk of the builder is full",

@@ -128,7 +128,7 @@ def ending_of(pod: Object | None) -> str:
         return "the build pod was removed"
     status = status_of(pod)
     if status.get("reason"):
-        return f"{status['reason']}: {status.get('message', '')}".rstrip(": ")
+        return f"{status['reason']}: {status.get('message', '')}".rstrip(": .")
     for container in status.get("containerStatuses") or []:
         ended: dict[str, Any] = (container.get("state") or {}).get("terminated") or {}
         if ended:

@@ -1,0 +1,98 @@
+"""The machine itself, from inside a user's server and from the RUN steps of a build: nothing of it is in reach.
+
+The same program is run on the machine first, and reaches everything: the targets are alive.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import NAME, RUN
+from tests.e2e.hostile import PROBE, Canary, canary
+from tests.e2e.launches import Binder, git_spec
+from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
+
+pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
+
+# Where the kernel lets its own root not, root of the machine reaches less: what stays out says nothing about a guard.
+MAY_BE_MISSING = {"its memory", "its kernel's log", "its disks", "a device made for its disk", "its control groups"}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canary]:
+    folder = tmp_path_factory.mktemp("machine")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    with canary(folder, engine=RUN / NAME / "podman" / "podman.sock") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alive(planted: Canary) -> set[str]:
+    """What the probe reaches on the machine itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, planted.argument], capture_output=True, text=True, timeout=60, check=True
+    )
+    return {name for name, reached in json.loads(done.stdout).items() if reached}
+
+
+def test_on_the_machine_itself_all_of_it_is_reached(alive: set[str]) -> None:
+    assert {"a file of the machine", "a process of the machine", "mounting", "its engine"} <= alive
+    assert {"a service on its loopback", "a service on its loopback by IPv6", "a socket without a file"} <= alive
+    everything = set(_names())
+    assert everything - alive <= MAY_BE_MISSING, everything - alive
+
+
+def test_a_server_reaches_nothing_of_the_machine(
+    deployed: object, binder: Binder, repositories: Repositories, planted: Canary, alive: set[str]
+) -> None:
+    server = binder.launch(git_spec(repositories.add("host-server", {"index.ipynb": EMPTY_NOTEBOOK})))
+    run = f"subprocess.run([sys.executable, '-c', {PROBE!r}, {planted.argument!r}], capture_output=True, text=True)"
+    told = json.loads(ast.literal_eval(server.run(f"import subprocess, sys\n{run}.stdout")))
+    assert [name for name, reached in told.items() if reached] == []
+    assert set(told) >= alive
+
+
+DOCKERFILE = """\
+FROM localhost/binderops/notebook
+USER root
+COPY probe.py argument.json /probe/
+RUN ln -s / /to-root
+RUN --mount=type=cache,target=/c,id=../../../../../../../../.. \\
+    --mount=type=bind,from=localhost/binderops/notebook,source=/,target=/b,rw \\
+    python3 /probe/probe.py "$(cat /probe/argument.json)" > /probe/root.json 2> /probe/root.err || true
+RUN python3 /probe/probe.py "$(cat /probe/argument.json)" > /probe/plain.json 2> /probe/plain.err || true
+RUN env > /probe/environment; ls /proc | grep -c '^[0-9]' > /probe/processes; chmod -R a+rX /probe
+USER 1000
+"""
+
+
+def test_a_build_reaches_nothing_of_the_machine(
+    deployed: object, binder: Binder, repositories: Repositories, planted: Canary, alive: set[str]
+) -> None:
+    files = {"Dockerfile": DOCKERFILE, "probe.py": PROBE, "argument.json": planted.argument}
+    server = binder.launch(git_spec(repositories.add("host-build", files)))
+    names = ("root.json", "plain.json", "root.err", "plain.err", "environment", "processes")
+    read = f"[open('/probe/' + name).read() for name in {names}]"
+    as_root, plain, *complaints, environment, processes = ast.literal_eval(server.run(read))
+    for told in (as_root, plain):
+        assert told, complaints
+        assert [name for name, reached in json.loads(told).items() if reached] == []
+        assert set(json.loads(told)) >= alive
+    assert "CREDENTIAL" not in environment
+    assert int(processes) < 6
+
+
+def _names() -> list[str]:
+    text = PROBE.partition("found = {")[2]
+    return [line.split('"')[1] for line in text.splitlines() if line.startswith('    "')]
+
+
+def test_the_probe_names_what_it_looks_for() -> None:
+    assert len(_names()) == 13, Path(__file__).name
