@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from binderops.secrets.identities import new_identity
+from binderops.secrets.sealed import read_sealed
+
 GOLDEN = Path(__file__).parent / "golden"
 Run = Callable[..., Any]
 
@@ -89,6 +92,18 @@ def test_a_new_environment_is_written_and_the_rest_of_the_file_stays(run: Run, r
     assert not theirs & set(re.findall(r"ENC\[[^]]*\]", sealed))
     told = json.loads(run("env", "--output", "json").stdout)["environments"]
     assert [found["environment"] for found in told] == ["local", "staging", "prod", "demo"]
+
+
+def test_a_new_environment_is_sealed_for_the_reader_that_is_named(run: Run, repository: Path) -> None:
+    told = json.loads(run("new", "environment", "one", "--like", "staging", "--output", "json").stdout)
+    assert "secret/config/one.yaml" not in told["written"]
+    assert "binderops secrets readers one --add KEY --name WHO" in " ".join(told["left"])
+    key = new_identity()[1]
+    done = run("new", "environment", "two", "--like", "staging", "--reader", key, "--reader-name", "ana")
+    assert done.returncode == 0, done.stderr
+    sealed = read_sealed(repository / "secret/config/two.yaml")
+    assert sealed.recipients == (key,)
+    assert {leaf.path[-1] for leaf in sealed.leaves} >= {"secretToken", "cookieSecret", "apiToken", "pullPassword"}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from binderops.delivery.founding import Founding
 from binderops.delivery.looking import environment_result
 from binderops.delivery.promoting import short
 from binderops.delivery.results import EnvironmentsResult, ExplainResult, NewEnvironmentResult, StateResult
+from binderops.secrets.rules import Reader
 
 new = typer.Typer(no_args_is_help=True, help="Write the files of something new.")
 app.add_typer(new, name="new")
@@ -91,17 +92,24 @@ def explain(
 def new_environment(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new environment's name.")],
     like: Annotated[str, typer.Option("--like", help="The environment that it is made after.")],
+    reader: Annotated[
+        str | None, typer.Option("--reader", metavar="KEY", help="The public key that reads its secrets.")
+    ] = None,
+    reader_name: Annotated[str, typer.Option("--reader-name", help="Whose key that is.")] = "",
     directory: DirectoryOption = HERE,
     output: OutputOption = Output.text,
 ) -> None:
     """Write the lines and files of a new environment after an existing one, and tell what is left to fill in.
 
-    Example: binderops new environment demo --like staging
+    Its secrets are sealed for the readers of its rule in .sops.yaml, and for --reader.
+
+    Example: binderops new environment demo --like staging --reader age1… --reader-name ana
     """
 
     async def action(progress: ConsoleProgress) -> NewEnvironmentResult:
         root, project = open_project(directory)
-        return Founding(root=root, project=project, name=name, like=like).run()
+        named = Reader(reader_name, reader) if reader else None
+        return Founding(root=root, project=project, name=name, like=like, reader=named).run()
 
     def show(result: NewEnvironmentResult) -> None:
         show_lines([("wrote", path) for path in result.written])

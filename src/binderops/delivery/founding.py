@@ -19,9 +19,11 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from binderops.delivery.demonstration import refuse_demonstration
 from binderops.delivery.results import NewEnvironmentResult
 from binderops.delivery.secrets_place import SecretsPlace
+from binderops.delivery.secrets_readers import add
 from binderops.delivery.secrets_values import generate_missing
 from binderops.errors import BinderOpsError, UsageError
 from binderops.secrets.formats import is_secret_path
+from binderops.secrets.rules import RULES_FILE, Reader
 from binderops.state.deployment import load_deployment
 from binderops.state.documents import read_document
 from binderops.state.layers import expand, shown
@@ -34,12 +36,13 @@ _NODE_NAME_LENGTH = 8  # interface names are built from it
 
 @dataclass(frozen=True)
 class Founding:
-    """A new environment `name`, made in the likeness of `like`."""
+    """A new environment `name`, made in the likeness of `like`; `reader` is to read its secrets, beside its rule's."""
 
     root: Path
     project: Project
     name: str
     like: str
+    reader: Reader | None = None
 
     def run(self) -> NewEnvironmentResult:
         """Writes all of it, or nothing; raises UsageError for a name that is taken or cannot be."""
@@ -74,9 +77,13 @@ class Founding:
             return
         place = SecretsPlace(self.root, load_project(self.root), self.name)
         try:
+            if self.reader is not None:
+                add(place, self.reader.key, name=self.reader.name, reason=self.reader.reason)
+                written.append(RULES_FILE)
             generate_missing(place, now=datetime.now(UTC))
         except BinderOpsError as error:
-            yield f"{place.name} is not sealed yet: {error.what}" + (f" ({error.hint})" if error.hint else "")
+            yield f"{place.name} is not sealed yet: {error.what}"
+            yield f"binderops secrets readers {self.name} --add KEY --name WHO (binderops secrets new-key makes one)"
             yield f"binderops secrets generate {self.name}"
         else:
             written.append(place.name)
