@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from binderops.repository import OTHER_BUILDPACKS, are_plain_requirements, plain_environment
 
 
-def environment(files: dict[str, str | None]) -> object:
+def environment(files: Mapping[str, str | None]) -> object:
     return plain_environment(files.keys(), files.__getitem__)
 
 
