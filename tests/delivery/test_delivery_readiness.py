@@ -57,7 +57,8 @@ WORKLOADS = [
     ),
     (deployment(), [pod(waiting("ErrImageNeverPull"))], Verdict.FAILED, "not on this machine"),
     (deployment(), [pod(waiting("CreateContainerConfigError", 'secret "x"'))], Verdict.FAILED, "is missing"),
-    (deployment(), [pod(waiting("CrashLoopBackOff", restarts=1, last=CRASH))], Verdict.WAITING, "crashed 1 times"),
+    (deployment(), [pod(waiting("CrashLoopBackOff", restarts=1, last=CRASH))], Verdict.WAITING, "crashed 2 times"),
+    (deployment(), [pod(waiting("CrashLoopBackOff", restarts=2, last=CRASH))], Verdict.FAILED, "crashed 3 times"),
     (deployment(), [pod(waiting("CrashLoopBackOff", restarts=3, last=CRASH))], Verdict.FAILED, "exit code 3"),
     (
         deployment(),
@@ -110,7 +111,7 @@ def test_what_a_node_restarted_before_we_looked_is_no_crash() -> None:
     assert assess(deployment(), crashes.counted([creating])).verdict is Verdict.WAITING
     once = pod(waiting("CrashLoopBackOff", restarts=5, last=CRASH))
     found = assess(deployment(), crashes.counted([once]))
-    assert (found.verdict, "crashed 1 times" in found.reason) == (Verdict.WAITING, True)
+    assert (found.verdict, "crashed 2 times" in found.reason) == (Verdict.WAITING, True)
     thrice = pod(waiting("CrashLoopBackOff", restarts=7, last=CRASH))
     assert assess(deployment(), crashes.counted([thrice])).verdict is Verdict.FAILED
 

@@ -6,8 +6,9 @@ reason that no waiting will mend, so that a deployment fails at once and not at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -16,7 +17,9 @@ from binderops.kube.selectors import from_label_selector
 
 Object = Mapping[str, Any]
 
-_CRASHES_UNTIL_FAILED = 3
+# The first restart is at once, the second 10 s later: what crashed again then, crashes each time.
+_RESTARTS_UNTIL_FAILED = 2
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: )?(?:(?:ErrImagePull|ImagePullBackOff): )?')
 _HOPELESS = {
     "ErrImageNeverPull": "its image is not on this machine and must not be pulled",
     "InvalidImageName": "its image's name is not valid",
@@ -34,12 +37,26 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
+class FailingPull:
+    """An image that `where` (pod/container) could not pull so far; `said` is the engine's reason, where it tells."""
+
+    where: str
+    image: str
+    said: str = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Assessment:
-    """A verdict with its reason in words; `crashed` names (pod, container) whose last log lines explain it."""
+    """A verdict with its reason in words, and with what helps to mend it.
+
+    `crashed` names (pod, container) whose last log lines explain it. `pull` is judged further by how long it lasts.
+    """
 
     verdict: Verdict
     reason: str = ""
     crashed: tuple[str, str] | None = None
+    pull: FailingPull | None = None
+    hint: str | None = None
 
 
 READY = Assessment(Verdict.READY)
@@ -144,12 +161,14 @@ def _container(pod: str, container: Object) -> Assessment | None:
     if reason in _HOPELESS:
         return Assessment(Verdict.FAILED, f"{where}: {_HOPELESS[reason]}: {message}")
     if reason in {"ErrImagePull", "ImagePullBackOff"}:
-        return Assessment(Verdict.WAITING, f"{where} cannot pull {container.get('image')}: {message}")
+        pull = FailingPull(where, str(container.get("image")), _BACK_OFF.sub("", message))
+        return Assessment(Verdict.WAITING, f"{where} cannot pull {pull.image}: {pull.said or message}", pull=pull)
     if reason == "CrashLoopBackOff" and last:
-        said = f"{where} crashed {container.get('restartCount', 0)} times, last with exit code {last.get('exitCode')}"
+        restarts = int(container.get("restartCount") or 0)
+        said = f"{where} crashed {restarts + 1} times, last with exit code {last.get('exitCode')}"
         if last.get("reason") == "OOMKilled":
             said = f"{where} ran out of memory"
-        hopeless = int(container.get("restartCount", 0)) >= _CRASHES_UNTIL_FAILED
+        hopeless = restarts >= _RESTARTS_UNTIL_FAILED
         return Assessment(Verdict.FAILED if hopeless else Verdict.WAITING, said, (pod, str(container.get("name"))))
     return None
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from binderops.delivery.progress import Step
+from binderops.delivery.pulls import FailingPulls
 from binderops.delivery.readiness import Assessment, CrashesSince, Verdict, assess
 from binderops.errors import KubernetesError, NotReadyError
 from binderops.kube.client import Client
@@ -42,10 +43,11 @@ async def wait_ready(
         informers = {kind: await _follow(client, kind, namespace, changed, stack) for kind in (*WATCHED, POD)}
         await asyncio.gather(*(informer.synced.wait() for informer in informers.values()))
         deadline = time.monotonic() + timeout
-        crashes = CrashesSince()
+        crashes, pulls = CrashesSince(), FailingPulls()
         while True:
             changed.clear()
-            waiting = _waiting(wanted, informers, namespace, crashes)
+            found = _waiting(wanted, informers, namespace, crashes)
+            waiting = {key: pulls.judged(assessment) for key, assessment in found.items()}
             if not waiting:
                 return
             for key, assessment in waiting.items():
@@ -101,12 +103,14 @@ async def _not_ready(
     if assessment.crashed:
         why += "\n" + await last_log_lines(client, *assessment.crashed, namespace=namespace)
     warnings = await _warnings(client, namespace)
-    if warnings and not assessment.crashed:
+    if warnings and not assessment.crashed and not assessment.pull:
         why += "\n" + "\n".join(warnings)
     what = f"{key[0]} {key[1]} cannot get ready"
     if timeout is not None:
         what = f"{key[0]} {key[1]} was not ready within {timeout:.0f} s"
-    return NotReadyError(what, where=f"namespace {namespace}", why=why, hint=f"binderops logs {key[1]}")
+    return NotReadyError(
+        what, where=f"namespace {namespace}", why=why, hint=assessment.hint or f"binderops logs {key[1]}"
+    )
 
 
 async def last_log_lines(client: Client, pod: str, container: str, *, namespace: str) -> str:
