@@ -57,7 +57,7 @@ async def test_exit_codes_messages_and_phases(make: Any, wait_for: Any) -> None:
     await make("good", "echo fine > /dev/termination-log", restartPolicy="Never")
     await make("bad", "exit 7", restartPolicy="Never")
     words = {"terminationMessagePolicy": "FallbackToLogsOnError"}
-    await make("words", "echo last words; exit 1", restartPolicy="Never", container=words)
+    await make("words", "echo first; printf 'last '; echo words; exit 1", restartPolicy="Never", container=words)
     await make("nothing", restartPolicy="Never", container={"command": ["/no/such/program"]})
     good, bad = await wait_for("good", ended), await wait_for("bad", ended)
     assert good["status"]["phase"] == "Succeeded"
@@ -67,10 +67,57 @@ async def test_exit_codes_messages_and_phases(make: Any, wait_for: Any) -> None:
     assert status_of(bad)["state"]["terminated"]["exitCode"] == 7
     assert status_of(bad)["state"]["terminated"]["reason"] == "Error"
     worded = await wait_for("words", ended)
-    assert status_of(worded)["state"]["terminated"]["message"] == "last words"
+    assert status_of(worded)["state"]["terminated"]["message"] == "first\nlast words\n"
     nothing = await wait_for("nothing", ended)
     assert status_of(nothing)["state"]["terminated"]["reason"] == "StartError"
     assert "no such file" in status_of(nothing)["state"]["terminated"]["message"]
+
+
+async def test_events_tell_each_step_even_of_what_ends_at_once(client: Client, make: Any, wait_for: Any) -> None:
+    await make("brief", "true", restartPolicy="Never")
+    pod = await wait_for("brief", ended)
+    assert (status_of(pod)["ready"], status_of(pod)["started"]) == (False, False)
+    ready = next(entry for entry in pod["status"]["conditions"] if entry["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
+    expected = {"Scheduled", "Pulled", "Created", "Started"}
+    async with asyncio.timeout(10):
+        while True:
+            events = (await client.list(EVENT, "default", fields="involvedObject.name=brief")).items
+            if expected <= {str(event["reason"]) for event in events}:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_pod_past_its_deadline_is_ended(make: Any, wait_for: Any) -> None:
+    """Its containers are told as ended: those that ran, and those that were still being started."""
+    await make("late", activeDeadlineSeconds=2)
+    waiting = {"name": "waits", "image": "localhost/none:1", "imagePullPolicy": "Never"}
+    await make("later", activeDeadlineSeconds=2, more=[waiting])
+    late, later = await wait_for("late", ended), await wait_for("later", ended)
+    for pod in (late, later):
+        assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "DeadlineExceeded")
+        terminated = status_of(pod)["state"]["terminated"]
+        assert terminated["exitCode"] == 137 and terminated["finishedAt"]
+        assert (status_of(pod)["ready"], status_of(pod)["started"]) == (False, False)
+    assert status_of(later, "waits")["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+async def test_a_deadline_does_not_wait_for_a_pull(make: Any, wait_for: Any) -> None:
+    released = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as registry:
+        port = registry.sockets[0].getsockname()[1]
+        try:
+            await make("pulls", activeDeadlineSeconds=1, container={"image": f"127.0.0.1:{port}/a:1"})
+            pod = await wait_for("pulls", ended, seconds=10)
+        finally:
+            released.set()
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+    assert status_of(pod)["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
 
 
 async def test_memory_limit(make: Any, wait_for: Any) -> None:

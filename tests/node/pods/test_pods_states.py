@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from binderops.node.pods.probes import Prober, Threshold
 from binderops.node.pods.records import Record
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.status import PodFacts, View, phase, pod_status
+from binderops.node.pods.units import end_of_log
 
 
 def test_back_off_doubles_to_its_limit_and_is_forgotten() -> None:
@@ -181,7 +183,9 @@ def view(found: Record | None, role: Any = "app", **more: Any) -> View:
         ("Never", [view(record("exited")), view(record("running", name="s"), "sidecar")], {}, "Succeeded"),
         ("Never", [view(record("exited", 1), "init"), view(None)], {"initialized": False}, "Failed"),
         ("Always", [view(record("exited", 1), "init"), view(None)], {"initialized": False}, "Pending"),
-        ("Always", [view(record("running"))], {"failure": ("Evicted", "m")}, "Failed"),
+        ("Always", [view(record("exited"))], {"failure": ("Evicted", "m")}, "Failed"),
+        ("Always", [view(record("running"))], {"failure": ("Evicted", "m"), "ending": True}, "Running"),
+        ("Always", [view(None)], {"failure": ("Evicted", "m"), "ending": True}, "Pending"),
     ],
 )
 def test_phase(policy: str, views: list[View], more: dict[str, Any], expected: str) -> None:
@@ -228,3 +232,15 @@ def test_transition_times_stay_while_nothing_changes() -> None:
     for entry in first["conditions"]:
         entry["lastTransitionTime"] = "2020-01-01T00:00:00Z"
     assert pod_status(pod(), views, facts(), before=first) == first
+
+
+def test_the_end_of_a_log_joins_the_parts_of_lines(tmp_path: Path) -> None:
+    log = tmp_path / "0.log"
+    early = [f"T stdout F {number}" for number in range(100)]
+    log.write_text("\n".join([*early, "T stdout P a", "T stdout P b", "T stdout F c", "T stderr F ", "T stderr P end"]))
+    text = end_of_log(log)
+    assert text.endswith("\n99\nabc\n\nend")
+    assert text.count("\n") == 79
+    log.write_bytes(b"T stdout F " + b"x" * 5000 + b"\n")
+    assert end_of_log(log) == "x" * 2047 + "\n"
+    assert end_of_log(tmp_path / "none") == ""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from binderops.errors import VolumeSetupError
 from binderops.kube.kinds import Kind, Object
 from binderops.node.pods.identity import Owner, owner_of
-from binderops.node.pods.kubelet.logs import LogOptions, parse_line, read_log
+from binderops.node.pods.logs import LogOptions, parse_line, read_log
 from binderops.node.pods.paths import make_beneath, mount_beneath, open_beneath
 from binderops.node.pods.payload import File, checked_path, write_payload
 from binderops.node.pods.sources import Context

@@ -44,7 +44,7 @@ class Containers:
         view = unit.view
         attempt = unit.next_attempt
         try:
-            record = await starting.start(self._kit, self._pod(), view, sandbox, attempt=attempt)
+            record = await starting.start(self._kit, self._pod(), view, sandbox, attempt=attempt, tell=self._event)
         except (BinderOpsError, OSError) as error:
             view.waiting = starting.waiting_reason(error)
             unit.failed_to_start(pulling=view.waiting[0].startswith("ErrImage"))
@@ -58,7 +58,6 @@ class Containers:
         view.record, view.started, view.ready = record, False, False
         unit.next_attempt = attempt + 1
         if record.state == "running":
-            self._event("Started", f"Started container {view.name}")
             self.follow(unit, sandbox)
         else:
             await self._note_end(unit, record)

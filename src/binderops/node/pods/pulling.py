@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from binderops.errors import ContainerImageError, EngineNotFoundError, PullError, RegistryError
@@ -29,8 +29,13 @@ class Puller:
         self._fetch = fetch
         self._pulls: dict[tuple[str, tuple[str, str] | None], asyncio.Task[str]] = {}
 
-    async def image_of(self, pod: Object, container: Mapping[str, Any]) -> tuple[Image, bool]:
-        """The container's image, and whether it was pulled now. ContainerImageError says why there is none."""
+    async def image_of(
+        self, pod: Object, container: Mapping[str, Any], *, pulling: Callable[[], None] = lambda: None
+    ) -> tuple[Image, bool]:
+        """The container's image, and whether it was pulled now (`pulling` is called before).
+
+        ContainerImageError says why there is none.
+        """
         name = str(container.get("image") or "")
         try:
             reference = Reference.parse(name)
@@ -45,6 +50,7 @@ class Puller:
         if policy == "Never":
             message = f'Container image "{name}" is not present with pull policy of Never'
             raise ContainerImageError("ErrImageNeverPull", message)
+        pulling()
         await self._pull(pod, reference)
         found = await self._inspect(reference)
         if found is None:

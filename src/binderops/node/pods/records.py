@@ -19,6 +19,7 @@ CONTAINER = PREFIX + "container"
 ATTEMPT = PREFIX + "attempt"
 
 LOST_EXIT_CODE = 137
+LOST = "The container could not be located when the pod was terminated"
 State = Literal["created", "running", "exited"]
 
 
@@ -101,7 +102,7 @@ def lost(pod: Object, entry: Mapping[str, Any]) -> Record:
         state="exited",
         exit_code=int(ended.get("exitCode", LOST_EXIT_CODE)),
         oom_killed=ended.get("reason") == "OOMKilled",
-        error="" if ended else "The container could not be located when the pod was terminated",
+        error="" if ended else LOST,
         started_at=parse_timestamp(str(began)) if began else None,
         finished_at=parse_timestamp(str(finished)) if finished else datetime.now(UTC),
         image_id=str(entry.get("imageID") or ""),

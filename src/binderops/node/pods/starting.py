@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from binderops.node.pods.expansion import expand
 from binderops.node.pods.kit import Kit
 from binderops.node.pods.paths import make_beneath, mount_beneath
 from binderops.node.pods.records import Record, record_of
-from binderops.node.pods.rendering import Binding, specification
+from binderops.node.pods.rendering import Binding, Image, specification
 from binderops.node.pods.sandbox import Sandbox
 from binderops.node.pods.status import View
 
@@ -26,19 +26,25 @@ TERMINATION_LOG = "/dev/termination-log"
 PROPAGATION = {"HostToContainer": "slave"}
 
 
-async def start(kit: Kit, pod: Object, view: View, sandbox: Sandbox, *, attempt: int) -> Record:
+Tell = Callable[[str, str], None]
+"""Makes an Event of the pod from its reason and message, beside what is being done."""
+
+
+async def start(kit: Kit, pod: Object, view: View, sandbox: Sandbox, *, attempt: int, tell: Tell) -> Record:
     """Run attempt number `attempt`; its record, which may already have ended (exit code 128: it could not start).
 
     ContainerImageError, ContainerConfigError and VolumeSetupError say why there can be no attempt yet.
     """
     container = view.spec
     facts = kit.facts(pod, sandbox.address)
-    (image, pulled), environment = await asyncio.gather(
-        kit.puller.image_of(pod, container), container_environment(pod, container, facts, kit.fetch)
-    )
+    view.fetching = True
+    try:
+        image, environment = await asyncio.gather(
+            _image(kit, pod, container, tell), container_environment(pod, container, facts, kit.fetch)
+        )
+    finally:
+        view.fetching = False
     view.digest = image.digest
-    if pulled:
-        await kit.recorder.event(pod, "Pulled", f'Successfully pulled image "{container.get("image")}"')
     log = kit.log_folder(pod) / view.name / f"{attempt}.log"
     mounts = await _mounts(container, sandbox, environment, attempt)
     body = specification(
@@ -53,10 +59,22 @@ async def start(kit: Kit, pod: Object, view: View, sandbox: Sandbox, *, attempt:
         machine=kit.machine,
     )
     await asyncio.to_thread(log.parent.mkdir, parents=True, exist_ok=True)
-    return await _run(kit, pod, view, sandbox, body)
+    return await _run(kit, pod, view, sandbox, body, tell)
 
 
-async def _run(kit: Kit, pod: Object, view: View, sandbox: Sandbox, body: dict[str, Any]) -> Record:
+async def _image(kit: Kit, pod: Object, container: Mapping[str, Any], tell: Tell) -> Image:
+    name = container.get("image")
+    image, pulled = await kit.puller.image_of(
+        pod, container, pulling=lambda: tell("Pulling", f'Pulling image "{name}"')
+    )
+    if pulled:
+        tell("Pulled", f'Successfully pulled image "{name}"')
+    else:
+        tell("Pulled", f'Container image "{name}" already present on machine')
+    return image
+
+
+async def _run(kit: Kit, pod: Object, view: View, sandbox: Sandbox, body: dict[str, Any], tell: Tell) -> Record:
     try:
         identity = await kit.podman.containers.create(body)
     except EngineError as error:
@@ -65,6 +83,7 @@ async def _run(kit: Kit, pod: Object, view: View, sandbox: Sandbox, body: dict[s
         # A create whose answer never reached us (the service was killed): that container never ran.
         await kit.podman.containers.remove(str(body["name"]), force=True)
         identity = await kit.podman.containers.create(body)
+    tell("Created", f"Created container: {view.name}")
     try:
         await kit.podman.containers.start(identity)
     except EngineError as error:
@@ -75,6 +94,7 @@ async def _run(kit: Kit, pod: Object, view: View, sandbox: Sandbox, body: dict[s
         return record._replace(
             state="exited", exit_code=CANNOT_START_CODE, error=error.why or str(error), started_at=now, finished_at=now
         )
+    tell("Started", f"Started container {view.name}")
     record = record_of(await kit.podman.containers.inspect(identity))
     if hook := (view.spec.get("lifecycle") or {}).get("postStart"):
         await _post_start(kit, pod, view, sandbox, record, hook)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from binderops.kube.kinds import Object
 from binderops.kube.objects import conditions_of, metadata_of, set_condition, spec_of, status_of, timestamp
-from binderops.node.pods.records import Record
+from binderops.node.pods.records import LOST, LOST_EXIT_CODE, Record
 from binderops.node.pods.resources import qos_class
 from binderops.node.pods.restarts import restarts_after
 
@@ -20,7 +20,10 @@ CONDITIONS = ("PodScheduled", "PodReadyToStartContainers", "Initialized", "Conta
 
 @dataclass
 class View:
-    """What is known of one container. `waiting` is (reason, message); `digest` names the image that runs."""
+    """What is known of one container. `waiting` is (reason, message); `digest` names the image that runs.
+
+    `fetching`: what is being done to it is only that its image is fetched, which can be given up at any moment.
+    """
 
     spec: Mapping[str, Any]
     role: Role
@@ -30,6 +33,7 @@ class View:
     ready: bool = False
     started: bool = False
     digest: str = ""
+    fetching: bool = False
     message: str = ""
     previous_message: str = ""
 
@@ -55,7 +59,10 @@ class View:
 
 
 class PodFacts(NamedTuple):
-    """What is known of the pod as a whole; `failure` is (reason, message) where it failed as a whole."""
+    """What is known of the pod as a whole; `failure` is (reason, message) where it failed as a whole.
+
+    `ending`: something of it runs still, or is being started.
+    """
 
     host_address: str
     address: str | None
@@ -63,6 +70,7 @@ class PodFacts(NamedTuple):
     network_ready: bool
     initialized: bool
     failure: tuple[str, str] | None = None
+    ending: bool = False
     phase: str | None = None
 
 
@@ -84,8 +92,8 @@ def pod_status(pod: Object, views: Sequence[View], facts: PodFacts, *, before: O
         "startTime": facts.start_time,
         "qosClass": status_of(pod).get("qosClass") or qos_class(pod),
         "containerStatuses": [_container_status(pod, view, facts) for view in views if view.role == "app"],
-        "reason": facts.failure[0] if facts.failure else None,
-        "message": facts.failure[1] if facts.failure else None,
+        "reason": facts.failure[0] if facts.failure and current == "Failed" else None,
+        "message": facts.failure[1] if facts.failure and current == "Failed" else None,
     }
     if metadata_of(pod).get("generation") is not None:
         status["observedGeneration"] = metadata_of(pod)["generation"]
@@ -99,8 +107,11 @@ def pod_status(pod: Object, views: Sequence[View], facts: PodFacts, *, before: O
 
 
 def phase(pod: Object, views: Sequence[View], facts: PodFacts) -> str:
-    """Pending, Running, Succeeded or Failed (kubernetes/pkg/kubelet, getPhase)."""
-    if facts.failure:
+    """Pending, Running, Succeeded or Failed (kubernetes/pkg/kubelet, getPhase).
+
+    A pod that failed as a whole is Failed only once nothing of it runs (its status manager, mergePodStatus).
+    """
+    if facts.failure and not facts.ending:
         return "Failed"
     policy = str(spec_of(pod).get("restartPolicy") or "Always")
     if not facts.initialized:
@@ -137,9 +148,7 @@ def _container_status(pod: Object, view: View, facts: PodFacts) -> Object:
     if view.previous is not None:
         status["lastState"] = {"terminated": terminated(view.previous, view.previous_message)}
     if record is None:
-        # Until the init containers are done, an app container waits for them, not for itself.
-        early = view.role == "app" and not facts.initialized
-        status["state"] = {"waiting": {"reason": "PodInitializing"} if early else _waiting(view)}
+        status["state"] = _state_without_record(view, facts, over=terminal and not facts.ending)
     elif record.state == "running":
         status["state"] = {"running": {"startedAt": _time(record.started_at)}}
     elif not terminal and restarts_after(_policy_of(view, policy), record.exit_code):
@@ -148,6 +157,16 @@ def _container_status(pod: Object, view: View, facts: PodFacts) -> Object:
     else:
         status["state"] = {"terminated": terminated(record, view.message)}
     return status
+
+
+def _state_without_record(view: View, facts: PodFacts, *, over: bool) -> Object:
+    # Until the init containers are done, an app container waits for them, not for itself.
+    if view.role == "app" and not facts.initialized:
+        return {"waiting": {"reason": "PodInitializing"}}
+    if over and facts.initialized:
+        # As the kubelet's TerminatePod: what is missing where the pod had come as far as this, has failed.
+        return {"terminated": {"exitCode": LOST_EXIT_CODE, "reason": "ContainerStatusUnknown", "message": LOST}}
+    return {"waiting": _waiting(view)}
 
 
 def _policy_of(view: View, policy: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from binderops.kube.kinds import Object
 from binderops.kube.objects import spec_of, status_of
+from binderops.node.pods.logs import parse_line
 from binderops.node.pods.probes import Prober
 from binderops.node.pods.records import Record, lost
 from binderops.node.pods.restarts import BackOff
@@ -22,6 +23,8 @@ LONGEST_QUICK_SECONDS = 15.0
 LONGEST_MESSAGE = 4096
 LONGEST_LOG_MESSAGE = 2048
 LOG_MESSAGE_LINES = 80
+LONGEST_LOG_READ = 128 * 1024
+"""More than 2048 bytes take with conmon's words before each, even where each byte is an entry of its own."""
 
 
 @dataclass
@@ -105,11 +108,19 @@ def last_words(container: Mapping[str, Any], record: Record, message: Path) -> s
     failed = record.exit_code != 0 or record.oom_killed
     if text or not failed or container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
         return text
+    return end_of_log(Path(record.log))
+
+
+def end_of_log(path: Path) -> str:
+    """The last 80 lines of a log, of these the last 2048 bytes, as a reader of the log sees them."""
     try:
-        with Path(record.log).open("rb") as stream:
-            stream.seek(max(0, Path(record.log).stat().st_size - 16384))
-            lines = stream.read().decode(errors="replace").splitlines()
+        with path.open("rb") as stream:
+            begin = max(0, stream.seek(0, 2) - LONGEST_LOG_READ)
+            stream.seek(begin)
+            raws = stream.read(LONGEST_LOG_READ).split(b"\n")
     except OSError:
         return ""
-    words = [line.split(" ", 3)[-1] for line in lines[-LOG_MESSAGE_LINES:]]
-    return "\n".join(words)[-LONGEST_LOG_MESSAGE:]
+    entries = [parse_line(raw) for raw in (raws[1:] if begin else raws)]
+    text = b"".join(entry.render(timestamps=False, continues=False) for entry in entries if entry is not None)
+    lines = text.splitlines(keepends=True)[-LOG_MESSAGE_LINES:]
+    return b"".join(lines)[-LONGEST_LOG_MESSAGE:].decode(errors="replace")

@@ -154,7 +154,9 @@ class PodWorker:
         if limit is not None:
             left = parse_timestamp(self._start_time).timestamp() + float(limit) - time.time()
             if left <= 0:
-                return "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
+                message = "Pod was active on the node longer than the specified deadline"
+                self._event("DeadlineExceeded", message)
+                return "DeadlineExceeded", message
             self._in(left)
         return None
 
@@ -238,6 +240,9 @@ class PodWorker:
     def _wind_down(self) -> None:
         """End what still runs (sidecars, or all of a pod that failed); when nothing does, the pod is over."""
         running = [unit for unit in self.units.values() if unit.view.running]
+        for unit in self.units.values():
+            if unit.view.fetching and unit.action is not None:
+                unit.action.cancel()
         grace = 0.0 if self._evicted else ending.grace_seconds(self.pod)
         for unit in running:
             if not unit.busy:
@@ -348,6 +353,7 @@ class PodWorker:
             network_ready=self.sandbox is not None,
             initialized=self._initialized(),
             failure=self._failure,
+            ending=any(unit.busy or unit.view.running for unit in self.units.values()),
             phase=self._retired,
         )
 

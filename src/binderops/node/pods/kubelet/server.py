@@ -30,7 +30,7 @@ from binderops.node.config import NodeConfig
 from binderops.node.pki import KUBELET_CLIENT
 from binderops.node.pods.kit import Kit
 from binderops.node.pods.kubelet import streaming
-from binderops.node.pods.kubelet.logs import LogOptions, read_log
+from binderops.node.pods.logs import LogOptions, read_log
 from binderops.node.pods.manager import Manager
 from binderops.node.pods.status import View
 from binderops.podman import RawStream
