@@ -23,7 +23,7 @@ from tests.programs import program
 
 from binderops.lego.pairs import chain_pem
 
-SECONDS = float(os.environ.get("LEGO_SOAK_SECONDS", "12"))
+SECONDS = float(os.environ.get("LEGO_SOAK_SECONDS", "5"))
 LIFE = 60  # seconds
 ASKED = 3  # renewals, where SECONDS are less than a life
 HOSTS = ["a.example.org", "b.example.org"]
