@@ -215,6 +215,7 @@ async def test_lines_are_put_together_and_cut() -> None:
         ("ERROR: Failed building wheel for pystan", "compile"),
         ("Error: dockerfile parse error on line 3: unknown instruction: FORM", "dockerfile"),
         ("initializing source docker://nosuch:1: reading manifest", "base-image"),
+        ("sh: 1: Cannot fork", "processes"),
         ("write /x: no space left on device", "disk-full"),
         (
             "The build failed: Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 10Gi.",
@@ -231,6 +232,17 @@ def test_explanations(log: str, id: str) -> None:
     found = explain_log(["Collecting a\n", log, "The step ended with exit code 1\n"])
     assert found.id == id
     assert "{" not in found.title + found.advice
+
+
+def test_what_cannot_be_built_is_named_with_the_way_out() -> None:
+    said = (
+        "runtime.txt (python-3.10) is not supported here; why: only repo2docker's PythonBuildPack could build it (from "
+        "x), and it needs conda.anaconda.org, which builds of this service cannot reach; what to do: write "
+        "python-3.11 into runtime.txt {x}\n"
+    )
+    found = explain_log(["Picked commit abc\n", said])
+    assert found.title == "runtime.txt (python-3.10) asks for what this service cannot build"
+    assert found.advice == "Write python-3.11 into runtime.txt {x}."
 
 
 def test_the_last_known_reason_counts_and_colours_do_not() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repo2docker.app import Repo2Docker
 from repo2docker.buildpacks import BuildPack, CondaBuildPack, DockerBuildPack
 from repo2docker.contentproviders import Git
 from repo2docker.contentproviders.base import ContentProvider
@@ -21,7 +22,10 @@ from binderops.build.machine import prepare_runtime, run_step_environment
 from binderops.build.places import PodPlaces
 from binderops.build.processes import stream_lines
 from binderops.build.pushing import Login, base_repository_of, is_plain_http
+from binderops.build.uv_buildpack import UvBuildPack
 from binderops.errors import BuildError
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @pytest.fixture
@@ -176,7 +180,7 @@ def test_providers_do_not_ask_about_git_addresses(monkeypatch: pytest.MonkeyPatc
     assert providers.careful(Git).__name__ == "Git"
 
 
-def test_a_stock_buildpack_names_what_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stock_buildpack_names_what_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[str] = []
 
     def answers(url: str) -> bool:
@@ -186,13 +190,47 @@ def test_a_stock_buildpack_names_what_is_out_of_reach(monkeypatch: pytest.Monkey
     monkeypatch.setattr(stock, "_answers", answers)
     buildpack = stock.probing(CondaBuildPack)
     assert buildpack.__name__ == "CondaBuildPack"
-    with pytest.raises(BuildError) as refused:
-        next(buildpack(base_image="buildpack-deps:24.04").build(None, "image", 0, {}, [], {}))
+    (tmp_path / "environment.yml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BuildError, match=r"environment\.yml is not supported here") as refused:
+        buildpack(base_image="buildpack-deps:24.04").render({})
     assert "conda.anaconda.org" in str(refused.value)
     assert "registry-1.docker.io" not in str(refused.value)
     assert len(asked) == 2
     assert stock.probing(DockerBuildPack) is DockerBuildPack
     assert issubclass(buildpack, BuildPack)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"runtime.txt": "r-4.1\n", "install.R": ""}, ["install.R is not supported here", "Dockerfile"]),
+        ({"runtime.txt": "r-4.1"}, ["runtime.txt (r-4.1)", "R or Julia version alone", "Dockerfile"]),
+        ({"runtime.txt": "r-4.1-2022-01-01"}, ["runtime.txt (r-4.1-2022-01-01)", "RBuildPack", "packagemanager.posit"]),
+        ({"DESCRIPTION": "Package: x"}, ["DESCRIPTION", "RBuildPack"]),
+        ({"Project.toml": ""}, ["Project.toml", "JuliaProjectTomlBuildPack", "julialang", "Dockerfile"]),
+        ({"REQUIRE": ""}, ["REQUIRE", "JuliaRequireBuildPack"]),
+        ({"runtime.txt": "julia-1.6"}, ["runtime.txt (julia-1.6)"]),
+        ({"runtime.txt": "python-2.7"}, ["runtime.txt (python-2.7)", f"has Python {HERE}", f"write python-{HERE}"]),
+        ({"binder/environment.yml": ""}, ["binder/environment.yml", "conda.anaconda.org", "requirements.txt"]),
+        ({"pyproject.toml": '[project]\nrequires-python="<3"\n[build-system]\n', "setup.py": ""}, ["requires-python"]),
+    ],
+)  # fmt: skip
+def test_what_is_refused_names_the_file_and_what_to_do(
+    files: dict[str, str], words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As repo2docker picks and renders, with every server out of reach."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stock, "_answers", lambda url: False)
+    listed = [UvBuildPack, *map(stock.probing, Repo2Docker().buildpacks), stock.Unclaimed]
+    picked = next(found for found in (kind(base_image="buildpack-deps:24.04") for kind in listed) if found.detect())
+    with pytest.raises(BuildError) as refused:
+        picked.render({})
+    said = str(refused.value)
+    assert [word for word in words if word not in said] == [], said
 
 
 def test_output_is_streamed_and_progress_bars_folded() -> None:

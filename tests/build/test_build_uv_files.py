@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from binderops.build.uv_dockerfile import Recipe
 from binderops.build.uv_files import EnvironmentFiles
-from binderops.repository import OTHER_BUILDPACKS
 from binderops.errors import BuildError
+from binderops.repository import OTHER_BUILDPACKS
 
 HERE = f"python-{sys.version_info[0]}.{sys.version_info[1]}"
 EXACT = f"python-{'.'.join(map(str, sys.version_info[:3]))}"
@@ -47,7 +47,7 @@ def repository(tmp_path: Path) -> Repository:
         ({"runtime.txt": "python-3.7"}, "runtime.txt (python-3.7)"),
         ({"runtime.txt": f"{HERE}.99"}, f"runtime.txt ({HERE}.99)"),
         ({"runtime.txt": "r-4.1-2022-01-01"}, "runtime.txt (r-4.1-2022-01-01)"),
-        ({"setup.py": ""}, "setup.py"),
+        ({"setup.py": ""}, None),
         ({"setup.py": "", "pyproject.toml": PACKAGE}, None),
         ({"pyproject.toml": "[tool.ruff]\n"}, None),
         ({"pyproject.toml": LATER}, "pyproject.toml (requires-python)"),

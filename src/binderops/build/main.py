@@ -24,7 +24,7 @@ from binderops.build.artifact import LocalArtifact
 from binderops.build.configuration import git_environment
 from binderops.build.places import PodPlaces
 from binderops.build.providers import careful
-from binderops.build.stock import probing
+from binderops.build.stock import Unclaimed, probing
 from binderops.build.uv_buildpack import UvBuildPack
 from binderops.errors import BinderOpsError
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 def _application(argv: Sequence[str]) -> Repo2Docker:
     application = make_r2d(["--engine", _ENGINE, *argv])
     application.content_providers = [LocalArtifact, *map(careful, application.content_providers)]
-    application.buildpacks = [UvBuildPack, *map(probing, application.buildpacks)]
+    application.buildpacks = [UvBuildPack, *map(probing, application.buildpacks), Unclaimed]
     application.initialize()
     return application
 

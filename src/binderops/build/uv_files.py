@@ -54,8 +54,6 @@ class EnvironmentFiles:
         runtime = self.text("runtime.txt").strip()
         if runtime and not self._has_python(runtime):
             return f"runtime.txt ({runtime})"
-        if not self.folder and (self.top / "setup.py").is_file() and not self.is_package():
-            return "setup.py"
         if self.is_package() and not self._fits_requires_python():
             return "pyproject.toml (requires-python)"
         return None
@@ -77,9 +75,10 @@ class EnvironmentFiles:
         return None if file.is_symlink() else file.read_text(encoding="utf-8", errors="replace")
 
     def is_package(self) -> bool:
-        """Whether the repository itself is installed: a pyproject.toml at the top that says how it is built."""
+        """Whether the repository itself is installed: by a setup.py, or a pyproject.toml that says how it is built."""
         document = self._pyproject()
-        return not self.folder and "project" in document and "build-system" in document
+        has_setup = (self.top / "setup.py").is_file()
+        return not self.folder and (has_setup or ("project" in document and "build-system" in document))
 
     def debian_packages(self) -> list[str]:
         """The packages of apt.txt; raises BuildError for what is not one."""

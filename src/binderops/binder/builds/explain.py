@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _LONGEST = 1000
 # How many lines before a conclusion belong to it.
 _BEFORE = 5
+_PLACE = re.compile(r"\{(package|file|todo)\}")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -71,8 +72,8 @@ _RULES = (
         r"distribution not found at: (?P<package6>\S+)|"
         r"(?:could not find a version that satisfies the requirement) (?P<package4>[^\s'\"\\(]+)",
         "No package in the index fits {package}",
-        "Check the spelling and the version in your requirements. A version may also exist only for another Python: "
-        "runtime.txt chooses it.",
+        "Check the spelling and the version in your requirements. A version may also exist only for another Python "
+        "than this service's: a Dockerfile can bring one.",
     ),
     _rule(
         "conflicting-versions",
@@ -87,6 +88,12 @@ _RULES = (
         r"(out of memory|oomkilled|cannot allocate memory|memoryerror|signal: killed|exit status 137|code 137)",
         "The build needed more memory than it may use",
         "Install smaller packages or prebuilt ones (wheels) instead of compiling, or ask the operator for more.",
+    ),
+    _rule(
+        "processes",
+        r"(resource temporarily unavailable|cannot fork|can't fork|can't start new thread)",
+        "The build started more processes than it may have",
+        "Limit how many jobs run at once (make -j4, MAX_JOBS=4).",
     ),
     _rule(
         "disk-limit",
@@ -145,10 +152,16 @@ _RULES = (
     ),
     _rule(
         "unsupported-files",
+        r"(?:^|failed: )(?P<file>[^;]{1,200}) is not supported here;.*what to do: (?P<todo>.+)",
+        "{file} asks for what this service cannot build",
+        "{todo}.",
+    ),
+    _rule(
+        "unsupported-files",
         r"(no buildpack|cannot honou?r|not supported by this builder|is not supported here)",
         "The repository asks for something that this service cannot build",
-        "The log names the file. requirements.txt, pyproject.toml, runtime.txt, apt.txt, postBuild, start and a "
-        "Dockerfile are understood.",
+        "The log says what. requirements.txt, pyproject.toml, setup.py, apt.txt, postBuild, start and a Dockerfile are "
+        "understood.",
     ),
 )  # fmt: skip
 
@@ -186,12 +199,15 @@ def explain_text(text: str) -> Explanation | None:
 
 
 def _with_package(rule: _Rule, match: re.Match[str], line: str) -> Explanation:
-    groups = match.groupdict()
-    package = next(
-        (value for name, value in groups.items() if name.startswith("package") and value), "what is asked for"
-    )
-    filled = _Rule(rule.id, rule.pattern, rule.title.replace("{package}", package), rule.advice)
-    return Explanation(filled.id, filled.title, filled.advice, line.strip()[:400])
+    groups = {name: value for name, value in match.groupdict().items() if value}
+    package = next((value for name, value in groups.items() if name.startswith("package")), "what is asked for")
+    words = {"package": package, "file": groups.get("file", ""), "todo": _sentence(groups.get("todo", ""))}
+    title, advice = (_PLACE.sub(lambda place: words[place[1]], text) for text in (rule.title, rule.advice))
+    return Explanation(rule.id, title, advice, line.strip()[:400])
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].strip()
 
 
 _REFUSALS = (
