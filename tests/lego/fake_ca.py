@@ -61,6 +61,8 @@ class FakeCa:
         self.orders: list[dict[str, Any]] = []  # what newOrder was asked for
         self.accounts: set[str] = set()
         self.finalized = self.answered = 0
+        self.overlapping = 0  # orders that were placed while another for the same names was under way
+        self._handed_out: set[str] = set()
         self.url = ""
         self._state: dict[str, dict[str, Any]] = {}
         self._authority, self._other = make_authority(), make_authority()
@@ -111,6 +113,7 @@ class FakeCa:
             case ["finalize", number]:
                 return self._finalize(number, payload)
             case ["cert", number]:
+                self._handed_out.add(number)
                 return 200, self._state[number]["chain"], {}
             case ["renewalInfo", _] if self.window is not None:
                 self.window_asked.set()
@@ -126,6 +129,8 @@ class FakeCa:
             return self.refuse_orders.pop(0)
         number = str(len(self._state))
         names = [each["value"] for each in payload["identifiers"]]
+        under_way = [state for other, state in self._state.items() if other not in self._handed_out]
+        self.overlapping += sum(set(state["names"]) == set(names) for state in under_way)
         self._state[number] = {"names": names, "proved": set(), "polls": None, "chain": ""}
         _, body, _ = self._order(number)
         return 201, body, {"Location": f"{self.url}/order/{number}"}

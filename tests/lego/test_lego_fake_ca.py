@@ -65,6 +65,17 @@ async def test_processing_and_too_early_are_followed(world: World, ca: FakeCa) -
     assert await world.events("Failed") == []
 
 
+async def test_two_orders_for_one_set_of_names_are_never_under_way(world: World, ca: FakeCa) -> None:
+    ca.polls_in_processing = 2
+    world.start()
+    secrets = [f"tls{number}" for number in range(3)]
+    for secret in secrets:
+        await world.client.create(ingress(secret, world.namespace, (secret, HOSTS)))
+    pairs = [await world.issued(secret) for secret in secrets]
+    assert len({pair.leaf.serial_number for pair in pairs}) == len(ca.orders) == 3
+    assert ca.overlapping == 0
+
+
 async def test_killed_while_the_ca_is_processing(world: World, ca: FakeCa) -> None:
     ca.polls_in_processing, ca.retry_after = 10**6, "1"
     world.start()
