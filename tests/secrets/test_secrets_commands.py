@@ -282,3 +282,21 @@ def test_a_new_key_is_private_and_never_overwrites(run: Run, deployment: Any, tm
     done = json.loads(run("new-key", "--output", "json").stdout)
     assert oct(Path(done["file"]).stat().st_mode)[-3:] == "600" and done["recipient"].startswith("age1")
     assert "there is a key already" in run("new-key").stderr
+
+
+def test_two_environments_begin_with_readers_of_their_own(deployment: Any, run: Run, as_person: AsPerson) -> None:
+    (deployment.root / ".sops.yaml").unlink()
+    for name, environment in (("ana", "staging"), ("ben", "prod")):
+        as_person(name)
+        key = deployment.person(name).key
+        assert run("readers", environment, "--add", key, "--name", name).returncode == 0
+        assert run("generate", environment).returncode == 0
+    assert "secrets.digests" in run("check").stdout, "ben does not read the key of the digests yet"
+    as_person("ana")
+    run("check")
+    as_person("ben")
+    run("check")
+    for names in (("ana",), ("ben",), ("ana", "ben")):
+        as_person(*names)
+        done = run("check")
+        assert done.returncode == 0, done.stdout

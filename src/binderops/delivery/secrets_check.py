@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from binderops.delivery.secrets_verdict import (
 from binderops.errors import BinderOpsError, SecretsError
 from binderops.secrets.formats import is_secret_path
 from binderops.secrets.places import name_of, owned_files
-from binderops.secrets.sharing import refresh_digests
+from binderops.secrets.sharing import refresh_digests, update_key_readers
 from binderops.state.chart import chart_folders, pack_chart
 from binderops.state.deployment import load_deployment
 from binderops.state.documents import Document, read_document
@@ -46,6 +47,8 @@ def check_secrets(root: Path, project: Project, *, now: datetime, whole_history:
     began = time.monotonic()
     on_this_machine = {name: found.target.node is not None for name, found in project.environments.items()}
     files = read_secret_files(root, on_this_machine)
+    with suppress(SecretsError):  # who cannot open the key of the digests lets nobody in
+        update_key_readers(root)
     for environment in files.environments:
         if files.opened(environment):
             refresh_digests(root, environment)

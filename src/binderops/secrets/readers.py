@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from binderops.errors import NotAReaderError, UsageError
@@ -97,6 +98,8 @@ def _apply(root: Path, environment: str, rules: str, *, renew: bool) -> tuple[st
                     working.write_bytes(copy.read_bytes())
                     changed.append(name_of(root, path))
     write_whole(root / RULES_FILE, rules.encode())
-    if update_key_readers(root):
-        changed.append("the key of the digests")
+    # The first reader of another environment does not open that key: who does lets them in by the next change or check.
+    with suppress(NotAReaderError):
+        if update_key_readers(root):
+            changed.append("the key of the digests")
     return tuple(changed)
