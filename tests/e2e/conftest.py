@@ -39,6 +39,12 @@ global:
 binderhub:
   config:
     RateLimiter: {{limit: 0}}  # every test comes from the same address
+    # Small, so that reaching them takes the tests little time and the machine little room.
+    KubernetesBuildExecutor: {{resources: {{limits: {{memory: 2Gi, ephemeral-storage: 1Gi}}}}}}
+  jupyterhub:
+    singleuser:
+      memory: {{limit: 1G}}
+      extraResource: {{limits: {{ephemeral-storage: 512Mi}}}}
 redirector:
   enabled: true
   redirects:

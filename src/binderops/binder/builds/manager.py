@@ -28,8 +28,9 @@ from binderops.binder.builds.pods import (
     phase_of,
     waiting_reason,
 )
+from binderops.binder.builds.queue import Queue
 from binderops.binder.builds.running import RunningBuild
-from binderops.binder.events import event
+from binderops.binder.events import Event, event
 from binderops.binder.metrics import Metrics
 from binderops.binder.settings import Settings
 from binderops.binder.tokens import BuildCredentials
@@ -82,7 +83,7 @@ class Builds:
         self._metrics = metrics
         self._running: dict[str, RunningBuild] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(settings.binder.concurrent_build_limit)
+        self._queue = Queue(settings.binder.concurrent_build_limit)
 
     def build(self, request: BuildRequest) -> RunningBuild:
         """The running build of this name, or a new one."""
@@ -136,9 +137,7 @@ class Builds:
             if await look.append(running.publish):
                 running.finish(True)
                 return
-            if self._slots.locked():
-                running.publish(event("waiting", "Waiting for other builds to end..."))
-            async with self._slots, asyncio.timeout(longest):
+            async with self._queue.turn(lambda place: running.publish(_waits(place))), asyncio.timeout(longest):
                 with self._metrics.inprogress_builds.track_inprogress():
                     await self._follow(running)
         except TimeoutError:
@@ -305,3 +304,8 @@ class Builds:
             pass
         except KubernetesError as error:
             log.warning("a build pod cannot be removed", build=name, error=str(error))
+
+
+def _waits(place: int) -> Event:
+    ahead = "it is the next" if place == 1 else f"{place - 1} wait before it"
+    return event("waiting", f"Waiting for other builds to end: place {place} in the queue, {ahead}...")
