@@ -111,6 +111,29 @@ async def test_a_deployment_rolls_out_rolls_on_and_rolls_back(cluster: Any, name
 REVISION = "deployment.kubernetes.io/revision"
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (kinds.RESOURCE_QUOTA, {"hard": {"pods": "1"}}),
+        (kinds.LIMIT_RANGE, {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}),
+        (
+            kinds.HORIZONTAL_POD_AUTOSCALER,
+            {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}},
+        ),
+    ],
+)
+async def test_what_has_no_effect_here_is_told_so(cluster: Any, namespace: str, kind: Kind, spec: Any) -> None:
+    metadata = {"name": "idle", "namespace": namespace}
+    await cluster.client.create({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec})
+    (event, *_) = await cluster.until_list(EVENT, namespace, lambda events: events)
+    assert (event["reason"], event["involvedObject"]["kind"]) == ("Unsupported", kind.kind)
+    assert f"{kind.kind}s" in event["message"]
+    if kind is kinds.HORIZONTAL_POD_AUTOSCALER:
+        found = await cluster.client.get(kind, "idle", namespace)
+        told = condition(found, "ScalingActive")
+        assert told and (told["status"], told["reason"]) == ("False", "Unsupported")
+
+
 async def test_recreate_never_runs_two_templates_at_once(cluster: Any, namespace: str) -> None:
     await cluster.client.create(workload(DEPLOYMENT, namespace, replicas=2, strategy={"type": "Recreate"}))
     await cluster.until(DEPLOYMENT, "w", namespace, rolled_out(2))

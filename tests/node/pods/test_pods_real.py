@@ -30,7 +30,9 @@ async def test_the_node_is_registered(client: Client, node: Node) -> None:
     found = await client.get(NODE, node.name)
     assert is_condition_true(found, "Ready")
     assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": node.config.bridge_address}
-    assert found["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("podman://")
+    info = found["status"]["nodeInfo"]
+    assert info["containerRuntimeVersion"].startswith("podman://")
+    assert info["kubeletVersion"] == (await client.request("GET", "/version"))["gitVersion"]
     assert int(found["status"]["allocatable"]["memory"].removesuffix("Ki")) > 0
 
 
@@ -291,6 +293,19 @@ async def test_refused_by_name(client: Client, make: Any, wait_for: Any) -> None
     assert "node selector" in pod["status"]["conditions"][0]["message"]
     events = (await client.list(EVENT, "default", fields="involvedObject.name=hosted")).items
     assert any(event["reason"] == "FailedScheduling" for event in events)
+
+
+async def test_a_gated_pod_waits_for_its_gates(client: Client, make: Any, wait_for: Any) -> None:
+    pod = await make("gated", schedulingGates=[{"name": "example.com/wait"}], nodeSelector={"no": "such"})
+    await make("free")
+    await wait_for("free", is_pod_ready)  # the binder has looked at both
+    pod = await client.get(POD, "gated", "default")
+    (condition,) = pod["status"]["conditions"]
+    assert (pod["status"]["phase"], condition["type"], condition["status"]) == ("Pending", "PodScheduled", "False")
+    assert (condition["reason"], bool(condition["lastTransitionTime"])) == ("SchedulingGated", True)
+    assert not pod["spec"].get("nodeName")
+    await client.patch(POD, "gated", "default", {"spec": {"schedulingGates": []}}, how="merge")
+    await wait_for("gated", lambda pod: "node selector" in pod["status"]["conditions"][0].get("message", ""))
 
 
 async def test_a_pod_that_ends_well_within_its_grace(client: Client, make: Any, wait_for: Any, node: Node) -> None:

@@ -15,9 +15,10 @@ from binderops.node.controllers.garbage import GarbageCollector, only_metadata
 from binderops.node.controllers.jobs import JobController
 from binderops.node.controllers.machinery import Config, Context, Controller, Informers
 from binderops.node.controllers.namespaces import NamespaceContentController, NamespaceController
-from binderops.node.controllers.podgc import PodGarbageController, ResourceQuotaController
+from binderops.node.controllers.podgc import PodGarbageController
 from binderops.node.controllers.replicasets import ReplicaSetController
 from binderops.node.controllers.statefulsets import StatefulSetController
+from binderops.node.controllers.unenforced import AutoscalerController, LimitRangeController, ResourceQuotaController
 from binderops.node.controllers.volumes import ClaimController, VolumeController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
@@ -35,6 +36,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     DisruptionController,
     PodGarbageController,
     ResourceQuotaController,
+    LimitRangeController,
+    AutoscalerController,
     GarbageCollector,  # last: it adds informers of metadata alone for what no other reads
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from binderops.kube.kinds import NODE, POD, RESOURCE_QUOTA, Object
+from binderops.kube.kinds import NODE, POD, Object
 from binderops.kube.objects import Key, is_deleting, key_of, spec_of
 from binderops.node.controllers.machinery import Context, Controller
 from binderops.node.controllers.workloads import created, is_finished
@@ -67,23 +67,4 @@ class PodGarbageController(Controller):
         if left > 0:
             return left + 0.1
         await self.context.delete(pod, grace_seconds=0)
-        return None
-
-
-class ResourceQuotaController(Controller):
-    """Says of each ResourceQuota that it is not enforced here."""
-
-    name = "resourcequota-controller"
-    workers = 1
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._quotas = context.informers.of(RESOURCE_QUOTA)
-        self._quotas.subscribe(lambda event, quota, _old: self.queue.add(key_of(quota)) if event == "ADDED" else None)
-
-    async def sync(self, key: Key) -> float | None:
-        """Record the Event."""
-        quota = self._quotas.objects.get(key)
-        if quota is not None:
-            await self.recorder.event(quota, "Unsupported", "this node does not enforce ResourceQuotas", "Warning")
         return None

@@ -12,7 +12,7 @@ import httpx
 from binderops.errors import EngineError
 from binderops.podman import Podman
 
-USER_AGENT = "kube-probe/1.37"
+USER_AGENT = "kube-probe/1.35"
 LONGEST_OUTPUT = 10240
 
 

@@ -62,10 +62,10 @@ class Binder:
                 await self._look_at_node()
 
     async def _consider(self, pod: Object) -> None:
+        if spec_of(pod).get("schedulingGates"):
+            return
         others = [other for other in self._pods.objects.values() if spec_of(other).get("nodeName") and not _over(other)]
         why = refusal(pod, node=self._node, others=others)
-        if why is None and spec_of(pod).get("schedulingGates"):
-            return
         try:
             if why is not None:
                 await self._refuse(pod, why)

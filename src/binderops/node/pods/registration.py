@@ -25,7 +25,6 @@ RENEW_SECONDS = 20.0
 RESERVED_BYTES = 256 * 1024 * 1024
 """Memory that pods cannot request: the node's own processes use about as much."""
 PODS = 250
-KUBELET_VERSION = "v1.37.0"
 RELEASE_FILE = Path("/etc/os-release")
 
 
@@ -64,8 +63,8 @@ def node_object(config: NodeConfig) -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.name, "labels": labels}, "spec": {}}
 
 
-def node_status(config: NodeConfig, engine: dict[str, Any], before: Object) -> Object:
-    """The Node's status; `engine` is Podman's description of itself, `before` the Node as it is."""
+def node_status(config: NodeConfig, engine: dict[str, Any], before: Object, *, version: str) -> Object:
+    """The Node's status; `engine` is Podman's description of itself, `before` the Node, `version` the API's."""
     whole = capacity(config.state)
     conditions = status_of(before).get("conditions") or []
     now = timestamp()
@@ -86,18 +85,20 @@ def node_status(config: NodeConfig, engine: dict[str, Any], before: Object) -> O
             {"type": "Hostname", "address": config.name},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.kubelet_port}},
-        "nodeInfo": _node_info(engine),
+        "nodeInfo": _node_info(engine, version),
     }
 
 
 async def register(client: Client, config: NodeConfig, engine: dict[str, Any]) -> Object:
     """Make or bring up to date the Node object; KubernetesError if the API refuses."""
+    # A kubelet is as old as its API server or older; what this one does was measured against the server's version.
+    version = str((await client.request("GET", "/version")).get("gitVersion") or "")
     wanted = node_object(config)
     try:
         node = await client.create(wanted)
     except AlreadyExistsError:
         node = await client.patch(NODE, config.name, None, {"metadata": {"labels": wanted["metadata"]["labels"]}})
-    status = node_status(config, engine, node)
+    status = node_status(config, engine, node, version=version)
     return await client.patch(NODE, config.name, None, {"status": status}, subresource="status")
 
 
@@ -121,16 +122,16 @@ async def _renew(client: Client, config: NodeConfig) -> None:
         await client.create(lease)
 
 
-def _node_info(engine: dict[str, Any]) -> dict[str, str]:
-    version = str((engine.get("version") or {}).get("Version") or "")
+def _node_info(engine: dict[str, Any], version: str) -> dict[str, str]:
+    engine_version = str((engine.get("version") or {}).get("Version") or "")
     return {
         "machineID": _first_line(Path("/etc/machine-id")),
         "systemUUID": _first_line(Path("/etc/machine-id")),
         "bootID": _first_line(Path("/proc/sys/kernel/random/boot_id")),
         "kernelVersion": platform.release(),
         "osImage": _distribution(),
-        "containerRuntimeVersion": f"podman://{version}",
-        "kubeletVersion": KUBELET_VERSION,
+        "containerRuntimeVersion": f"podman://{engine_version}",
+        "kubeletVersion": version,
         "kubeProxyVersion": "",
         "operatingSystem": "linux",
         "architecture": _architecture(),

@@ -15,6 +15,14 @@ from binderops.node.api.objects.status import Object, bad_request, too_large, un
 MAX_OPERATIONS = 10_000
 """kube-apiserver's limit of operations in one patch."""
 
+_REJECTED = "the server rejected our request due to an error in our request"
+_UNFIT = (
+    jsonpatch.JsonPatchException, JsonPointerException, KeyError, TypeError, ValueError, IndexError, AttributeError,
+)  # fmt: skip
+_NEEDED = {
+    **dict.fromkeys(("add", "replace", "test"), ("path", "value")),
+    **dict.fromkeys(("move", "copy"), ("from", "path")),
+}
 _OPERATIONS = frozenset({"add", "remove", "replace", "move", "copy", "test"})
 
 
@@ -29,17 +37,27 @@ def json_patch(live: Object, operations: Any) -> Object:
         if not isinstance(operation, dict) or str(operation.get("op")) not in _OPERATIONS:
             raise bad_request(f"not an operation of a JSON patch: {json.dumps(operation)[:200]}")
     _check_copies(live, operations)
-    try:
-        patched = jsonpatch.JsonPatch(operations).apply(deepcopy(live))
-    except jsonpatch.JsonPatchTestFailed as error:
-        raise unprocessable(f"the server rejected our request due to an error in our request: {error}") from error
-    except (jsonpatch.JsonPatchException, JsonPointerException) as error:
-        raise unprocessable(f"the server rejected our request due to an error in our request: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise unprocessable(f"the patch does not fit the object: {error}") from error
+    patched: Any = deepcopy(live)
+    for operation in operations:
+        try:
+            patched = jsonpatch.JsonPatch([operation]).apply(patched, in_place=True)
+        except _UNFIT as error:
+            raise unprocessable(f"{_REJECTED}: {_problem(operation, error)}") from error
     if not isinstance(patched, dict):
         raise unprocessable("the patch leaves no object")
     return patched
+
+
+def _problem(operation: Object, error: Exception) -> str:
+    """What kube-apiserver's library (evanphx/json-patch) says of an operation that cannot be done."""
+    path = json.dumps(operation.get("path"))[:200]
+    if isinstance(error, jsonpatch.JsonPatchTestFailed):
+        return f"testing value {path} failed: test failed"
+    missing = [key for key in _NEEDED.get(str(operation["op"]), ("path",)) if key not in operation]
+    if missing:
+        return f"{operation['op']} operation does not apply: it has no {' and no '.join(missing)}"
+    origin = f" from {json.dumps(operation['from'])[:200]}" if "from" in operation else ""
+    return f"{operation['op']} operation does not apply: doc is missing path{origin}: {path}: missing value"
 
 
 def _check_copies(live: Object, operations: list[Object]) -> None:

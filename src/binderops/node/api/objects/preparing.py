@@ -133,6 +133,8 @@ def _first_status(obj: Object, schema: Schema) -> Any:
     first: Object = {"phase": phase} if (phase := _FIRST_PHASE.get(str(kind))) else {}
     if kind == "Pod":
         first["qosClass"] = quality_of_service(obj)
+        if (obj.get("spec") or {}).get("schedulingGates"):
+            first["conditions"] = [{**_GATED, "lastTransitionTime": obj["metadata"]["creationTimestamp"]}]
     return _with_counts(normal(first, field) if field else first, schema)
 
 
@@ -149,6 +151,12 @@ def _with_counts(status: Any, schema: Schema) -> Any:
     return {**status, **missing}
 
 
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
 _FIRST_PHASE = {
     "Pod": "Pending",
     "Namespace": "Active",
