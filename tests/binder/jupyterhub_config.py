@@ -12,6 +12,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from binderops.errors import SpawnError
+
 c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -21,7 +23,7 @@ class Page(RequestHandler):
 
 
 class InProcessSpawner(Spawner):  # type: ignore[misc]
-    """Images named `broken` do not start."""
+    """Images named `broken` do not start; `ended-N` end by themselves with the exit code N."""
 
     server_socket: HTTPServer | None = None
 
@@ -30,6 +32,10 @@ class InProcessSpawner(Spawner):  # type: ignore[misc]
             raise RuntimeError("token required")
         if "broken" in self.user_options["image"]:
             raise RuntimeError("it ended at once")
+        if "ended-" in self.user_options["image"]:
+            code = self.user_options["image"].rpartition("-")[2]
+            why = f"container notebook: Error, exit code {code}"
+            raise SpawnError("the server ended before it answered", where=f"pod {self.user.name}", why=why)
         await asyncio.sleep(0.05)
         sockets = bind_sockets(0, "127.0.0.1")
         self.server_socket = HTTPServer(Application([(r"/.*", Page)]))

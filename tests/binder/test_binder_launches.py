@@ -12,6 +12,7 @@ from tests.binder.test_binder_stream import good_build, push
 from tests.git.git_server import GitServer
 
 from binderops.binder.application import Binder
+from binderops.binder.builds.explain import explain_text
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.launcher import Launched, Launcher, LaunchRequest
 from binderops.binder.metrics import Metrics
@@ -51,6 +52,20 @@ async def test_a_server_that_does_not_start_is_tried_again_and_then_told(hub: Ru
             texts.append(item["message"])
     await api.close()
     assert "Launch attempt 1 failed, retrying...\n" in texts
+
+
+@pytest.mark.parametrize(("code", "attempts"), [(1, 2), (127, 1), (128, 1)])
+async def test_a_server_that_can_never_start_is_not_tried_four_times(hub: RunningHub, code: int, attempts: int) -> None:
+    api = Hub(f"{hub.url}hub/api/", hub.token)
+    launcher, launched = Launcher(api, hub.url, Traits(retries=4, retry_delay=0.01), Metrics()), Launched()
+    with pytest.raises(HubError, match=f"exit code {code}") as refused:
+        async for item in launcher.launch(LaunchRequest(f"ended-{code}", "https://x/y", {}), launched):
+            assert item["phase"] == "launching"
+    await api.close()
+    assert launched.attempts == attempts
+    explained = explain_text(refused.value.what)
+    assert explained is not None
+    assert explained.title.endswith(f"with exit code {code}")
 
 
 async def test_a_hub_that_refuses_or_is_gone(hub: RunningHub) -> None:

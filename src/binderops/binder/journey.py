@@ -253,10 +253,10 @@ class Journey:
 
 
 def _unresolved(provider: AnyProvider, repository: Repository, asked: Asked) -> tuple[str, str | None]:
-    text = (
-        f"Could not resolve ref for {asked.prefix}:{repository.spec}. "
-        "Double check your URL and that your repo is public."
-    )
+    text = f"Could not resolve ref for {asked.prefix}:{repository.spec}. "
+    if repository.url.startswith("local:"):
+        return text + "No folder was uploaded under this name: binderops launch PATH uploads one.", None
+    text += "Double check your URL and that your repo is public."
     head = provider.head_instead(repository)
     if head is not None:
         if repository.ref == "master":

@@ -64,7 +64,7 @@ async def launch(
                     on_event(phase, message.rstrip())
                 built = built or phase == "building"
                 if phase in {"failed", "failure"}:
-                    raise _failed(spec, binder_url, tail)
+                    raise _failed(spec, binder_url, tail, event.get("explanation"))
                 if phase == "ready":
                     ready = event
                     break
@@ -124,12 +124,17 @@ async def _lab_page(client: httpx.AsyncClient, url: str, token: str) -> None:
     raise ProofError("the Lab page did not answer", where=url, why=last, hint="binderops logs proxy")
 
 
-def _failed(spec: str, where: str, tail: list[str]) -> ProofError:
+def _failed(spec: str, where: str, tail: list[str], explanation: Any) -> ProofError:
+    """The binder explains what it can, in words for the repository's author; its own log helps with the rest."""
+    explained = explanation if isinstance(explanation, dict) and explanation.get("advice") else None
+    unknown = explained is None or explained.get("id") == "build-failed"
+    title = f": {explained['title']}" if explained and explained.get("title") and not unknown else ""
+    own_log = "binderops logs binder shows the service's own side"
     return ProofError(
-        f"the launch of {spec} failed",
+        f"the launch of {spec} failed{title}",
         where=where,
         why="\n".join(tail[-12:]) or "the stream gave no reason",
-        hint="binderops logs binder shows the service's own side",
+        hint=own_log if explained is None else str(explained["advice"]),
     )
 
 

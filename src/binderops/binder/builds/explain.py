@@ -212,6 +212,12 @@ def _sentence(text: str) -> str:
 
 _REFUSALS = (
     _rule(
+        "upload-not-found",
+        r"no folder was uploaded under this name",
+        "There is no uploaded folder of this name",
+        "Upload it with `binderops launch PATH`: it is named after the folder.",
+    ),
+    _rule(
         "ref-not-found",
         r"could not resolve ref for",
         "There is no such repository, branch, tag or commit",
@@ -246,6 +252,13 @@ _REFUSALS = (
         r"rate limit exceeded",
         "Too many launches from your network",
         "Wait a while. Launching from the repository's own page here, not by a script, does not count.",
+    ),
+    _rule(
+        "start-ended",
+        r"server ended before it answered.*exit code (?P<code>\d+)",
+        "The image is there, but its server ended at once, with exit code {code}",
+        "A Dockerfile's image must have jupyterlab installed (exit codes 126 to 128: the command is not there), start "
+        "what it is given as arguments, and run as a user that is not root.",
     ),
     _rule(
         "start",

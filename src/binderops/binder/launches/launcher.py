@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -20,6 +21,11 @@ from binderops.binder.traits import Launcher as LauncherTraits
 from binderops.errors import HubError
 
 log = structlog.get_logger(__name__)
+
+# As the hub's start hook says it of a server that ended by itself.
+_ENDED = re.compile(r"server ended before it answered.*?container \S+: (?P<how>.*exit code (?P<code>\d+))", re.DOTALL)
+# Of a shell and of an engine: the command cannot be executed, is not there, the container cannot be started.
+_NEVER_STARTS = {"126", "127", "128"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Launcher:
     async def launch(self, request: LaunchRequest, launched: Launched) -> AsyncGenerator[Event, None]:
         """Events of the start; at the end `launched` is filled. Raises HubError with the text for the visitor."""
         yield event("launching", "Launching server...")
+        ended = ""
         for attempt in range(1, self._traits.retries + 1):
             started = time.monotonic()
             launched.attempts = attempt
@@ -59,7 +66,8 @@ class Launcher:
                 async for item in self._attempt(request, launched):
                     yield item
             except HubError as error:
-                last = attempt == self._traits.retries
+                before, ended = ended, _how_it_ended(error)
+                last = attempt == self._traits.retries or _is_hopeless(ended, before)
                 log.warning("a launch failed", image=request.image, attempt=attempt, error=str(error))
                 status = "failure" if last else "retry"
                 self._metrics.launch_time.labels(status, "-1").observe(time.monotonic() - started)
@@ -110,3 +118,13 @@ class Launcher:
             if item.get("ready"):
                 return
         raise HubError(f"Image {image} for user {user} failed to launch")
+
+
+def _how_it_ended(error: HubError) -> str:
+    found = _ENDED.search(f"{error.what} {error.why or ''}")
+    return found["how"] if found else ""
+
+
+def _is_hopeless(ended: str, before: str) -> bool:
+    """What cannot be started never will be, and what ended twice in the same way ends so each time."""
+    return bool(ended) and (ended == before or ended.rpartition(" ")[2] in _NEVER_STARTS)
