@@ -130,6 +130,10 @@ async def test_a_failure_is_explained(served: Served, cluster: Cluster, git_serv
 async def test_other_pages(served: Served, page: Page) -> None:
     await page.goto(f"{served.url}about")
     assert "powered by BinderHub v" in (await page.text_content("#root") or "")
+    await page.click("nav >> text=Which files are understood")
+    await expect(page.locator("h1")).to_have_text("Which files are understood")
+    await keep(page, "files")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width_of(page)
     await page.goto(f"{served.url}v2/nobody/a/b")
     assert "404: Not Found" in (await page.text_content("#root") or "")
     await keep(page, "missing")

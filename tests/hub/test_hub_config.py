@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub.app import JupyterHub
 from jupyterhub_idle_culler import IdleCuller  # type: ignore[import-untyped]
 from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
+from binderops.hub import TEMPLATES
 from binderops.hub.binderspawner_mixin import BinderSpawnerMixin
 from binderops.hub.spawn_hook import wait_until_served
 from binderops.kube.schemas import validate
@@ -212,7 +215,7 @@ def test_extra_config_runs_last_by_sorted_key(load_config: Any) -> None:
         }
     )
     assert config.JupyterHub.active_server_limit == 11
-    assert config.JupyterHub.template_vars == {"x": "y"}
+    assert config.JupyterHub.template_vars["x"] == "y"
     assert config.JupyterHub.cookie_secret == bytes(32)  # by the Secret, never as a text from hub.config
 
 
@@ -249,3 +252,33 @@ def test_a_secret_of_the_operators_own_stands_first(load_config: Any, tmp_path: 
     config = load_config()
     assert config.CryptKeeper["keys"] == ["ab" * 32]
     assert config.JupyterHub.concurrent_spawn_limit == 3
+
+
+def page_of(config: Any, name: str) -> str:
+    """An error page, as JupyterHub finds and renders it."""
+    hub = JupyterHub(config=config)
+    hub.init_logging()
+    ours = [*hub.template_paths, str(Path(hub.data_files_path) / "templates")]
+    loader = ChoiceLoader(
+        [PrefixLoader({"templates": FileSystemLoader(ours[-1:])}), FileSystemLoader(ours)],
+    )
+    names = {"static_url": lambda path, **_: path, "services": [], "user": None, "base_url": "/hub/", "parsed_scopes": {}, "message": ""}
+    page = Environment(loader=loader, autoescape=True).get_template(name)
+    return page.render(**names, **hub.template_vars, status_code=403, status_message="None", logo_url="/")
+
+
+@pytest.mark.parametrize("name", ["403.html", "503.html"])
+def test_a_visitor_whose_server_is_gone_is_told_so(load_config: Any, name: str) -> None:
+    shown = {"global": {"domain": "binder.example.org", "publicPort": 8080}}
+    page = page_of(load_config(**shown), name)
+    assert "This server has ended" in page
+    assert "403 : None" not in page
+    assert 'href="http://binder.example.org:8080/"' in page
+
+
+def test_a_hub_with_logins_and_the_operators_own_pages_come_first(load_config: Any) -> None:
+    own = load_config({"hub": {"templatePaths": ["/srv/own"], "templateVars": {"binder_url": "https://other/"}}})
+    assert own.JupyterHub.template_paths == ["/srv/own", TEMPLATES]
+    assert own.JupyterHub.template_vars["binder_url"] == "https://other/"
+    logins = load_config({"hub": {"config": {"JupyterHub": {"authenticator_class": "dummy"}}}})
+    assert TEMPLATES not in logins.JupyterHub.template_paths

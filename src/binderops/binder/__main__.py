@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,7 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
+from binderops.authorities import ADDED_VARIABLE, trust_added_authorities
 from binderops.binder.application import open_binder
 from binderops.binder.settings import Settings, load
 from binderops.binder.web.app import make_app, make_token_app
@@ -35,6 +38,7 @@ def main() -> int:
     parser.add_argument("--token-port", type=int, default=8586, help="of the registry's token server")
     parser.add_argument("--kubeconfig", type=Path, help="instead of the pod's own ServiceAccount")
     arguments = parser.parse_args()
+    trust_machine(os.environ, arguments.config_dir.parent)
     try:
         settings = load(arguments.config_dir)
         _start_log(debug=settings.binder.debug)
@@ -43,6 +47,12 @@ def main() -> int:
         log.error("the binder cannot run", reason=str(error), id=error.reference)
         return 1
     return 0
+
+
+def trust_machine(environment: MutableMapping[str, str], root: Path) -> None:
+    """Have git and HTTPS clients trust what the machine's network adds (`global.machine.caCertificates`)."""
+    environment.setdefault(ADDED_VARIABLE, str(root / "machine" / "ca.crt"))
+    trust_added_authorities(environment, Path(tempfile.gettempdir()) / "authorities.crt")
 
 
 async def serve(settings: Settings, ports: Ports, kubeconfig: Path | None = None) -> None:

@@ -24,6 +24,7 @@ from binderops.binder.web import visitors
 
 STATIC = Path(__file__).parent / "static"
 _PACKAGE = "binderops.binder.web"
+_OWN_PAGES = {"about": "about.html", "about/files": "files.html"}
 
 
 def make_templates(settings: Settings) -> Environment:
@@ -48,8 +49,8 @@ async def page(request: Request) -> Response:
     inner = path.removeprefix(settings.binder.base_url) if path.startswith(settings.binder.base_url) else path
     if inner in {"", "/"}:
         return _render(request, "home.html", {})
-    if inner.rstrip("/") == "about":
-        return _render(request, "about.html", {})
+    if own := _OWN_PAGES.get(inner.rstrip("/")):
+        return _render(request, own, {})
     named = cut(request.scope["raw_path"], settings.binder.base_url, "v2")
     if named and named.prefix in binder.providers:
         provider = binder.providers[named.prefix]

@@ -283,3 +283,20 @@ for key, code in sorted((get_config("hub.extraConfig") or {}).items()):
     if code:
         print(f"Loading extra config: {key}")
         exec(compile(code, f"hub.extraConfig.{key}", "exec"))  # noqa: S102 (the operator's own program)
+
+# --- visitors whose server is gone ----------------------------------------------------------------------------------
+
+if c.JupyterHub.authenticator_class == "null":
+    try:
+        from binderops.hub import TEMPLATES
+    except ImportError:  # an image of the operator's own: JupyterHub's page says "403 : None"
+        pass
+    else:
+        domain, tls_port = get_config("global.domain"), int(get_config("global.publicTlsPort") or 0)
+        port = tls_port or int(get_config("global.publicPort") or 80)
+        authority = domain if port == (443 if tls_port else 80) else f"{domain}:{port}"
+        c.JupyterHub.template_paths = [*(c.JupyterHub.get("template_paths") or []), TEMPLATES]
+        c.JupyterHub.template_vars = {
+            "binder_url": f"{'https' if tls_port else 'http'}://{authority}/" if domain else "",
+            **(c.JupyterHub.get("template_vars") or {}),
+        }
