@@ -1,150 +1,55 @@
-"""Staging and prod side by side on one machine: a broken line, its way back, its mending; neither touches the other."""
+"""Staging and prod side by side on one machine: a broken line, its way back, its mending; neither touches the other.
+
+Every command of these journeys is searched for the values of the sealed files (`pairs.Pair.run`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import secrets
 import shutil
-import socket
 import subprocess
-import sys
-import threading
-import time
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
-from websockets.sync.client import ClientConnection, connect
+import yaml
+from tests.e2e.canaries import Canaries
+from tests.e2e.pairs import (
+    NODES,
+    STATE,
+    Counting,
+    Pair,
+    make_repository,
+    reached,
+    reached_from,
+    without_guards,
+)
 
 from binderops.delivery.ledger import LABEL
 from binderops.kube.client import Client
 from binderops.kube.kinds import CONFIG_MAP, POD, SERVICE
+from binderops.secrets.identities import new_identity
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(2400)]
 
-ROOT = Path(__file__).parents[2]
-STATE, RUN = Path("/var/lib/binderops-sp"), Path("/run/binderops-sp")
-NODES = {"staging": ("stg", 16444, 19080), "prod": ("prd", 16445, 19180)}
-VALUES = "mybinder/values.yaml"
 # Images get a name in a registry that nobody resolves: everything renders and gets ready, and no launch works.
 BROKEN = (
     "  config:\n    BinderHub:\n",
     '  config:\n    BinderHub:\n      image_prefix: "registry.invalid:5000/r2d-"\n',
 )
 MENDED = ("      timeout: 600\n", "      timeout: 660\n")
-COUNTING = "import time\nfor i in range(100000):\n    print(i, flush=True)\n    time.sleep(0.2)\n"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A repository with both environments, and the commands on them."""
-
-    root: Path
-
-    def run(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(Path(sys.executable).parent / "binderops"), *arguments, "--directory", str(self.root)],
-            env={**os.environ, "BINDEROPS_STATE": str(STATE), "BINDEROPS_RUN": str(RUN), "COLUMNS": "120"},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def json(self, *arguments: str, code: int = 0, timeout: float = 600) -> Any:
-        done = self.run(*arguments, "--output", "json", timeout=timeout)
-        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
-
-    def kubeconfig(self, environment: str) -> Path:
-        return STATE / "nodes" / NODES[environment][0] / "kubeconfig"
-
-    def change(self, old: str, new: str) -> None:
-        path = self.root / VALUES
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-
-    def objects(self, environment: str, kind: Any) -> list[dict[str, Any]]:
-        async def read() -> list[dict[str, Any]]:
-            async with Client.from_kubeconfig(self.kubeconfig(environment)) as client:
-                return list((await client.list(kind, environment)).items)
-
-        return asyncio.run(read())
-
-
-@dataclass
-class Counting:
-    """A kernel that counts, followed over one websocket: `numbers` grows while nothing comes between."""
-
-    url: str
-    token: str
-    numbers: list[int] = field(default_factory=list)
-    error: str = ""
-
-    def __post_init__(self) -> None:
-        public = urlsplit(self.url)
-        headers = {"Host": public.netloc, "Authorization": f"token {self.token}"}
-        kernels = f"http://127.0.0.1:{public.port}{public.path}api/kernels"
-        made = httpx.post(kernels, headers=headers, json={"name": "python3"}, timeout=60, trust_env=False)
-        kernel = made.raise_for_status().json()["id"]
-        session = uuid.uuid4().hex
-        self._socket: ClientConnection = connect(
-            f"ws://{public.netloc}{public.path}api/kernels/{kernel}/channels?session_id={session}",
-            additional_headers={"Authorization": headers["Authorization"]},
-            sock=socket.create_connection(("127.0.0.1", public.port or 80), timeout=20),
-            proxy=None,
-        )
-        header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "t", "version": "5.3"}
-        content = {"code": COUNTING, "silent": False, "store_history": False}
-        message = {"channel": "shell", "header": {**header, "session": session}, "parent_header": {}, "metadata": {}}
-        self._socket.send(json.dumps({**message, "content": content}))
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
-
-    def _follow(self) -> None:
-        try:
-            for text in self._socket:
-                message = json.loads(text)
-                if message["header"]["msg_type"] == "stream":
-                    self.numbers += [int(word) for word in message["content"]["text"].split()]
-        except Exception as error:  # whatever ends the connection is what the test must see
-            self.error = f"{type(error).__name__}: {error}"
-
-    def goes_on(self) -> None:
-        """Fails unless the same connection counts further, without a number missing."""
-        before = len(self.numbers)
-        deadline = time.monotonic() + 30
-        while len(self.numbers) <= before + 3:
-            assert not self.error, self.error
-            assert time.monotonic() < deadline, f"it stopped at {self.numbers[-1:]}"
-            time.sleep(0.05)
-        assert self.numbers == list(range(len(self.numbers)))
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def make_repository(folder: Path) -> Path:
-    """This repository's deployment, whole with its sealed files; only nodes and ports are the test's own."""
-    for part in ("mybinder", "charts", "config", "examples", "secret"):
-        shutil.copytree(ROOT / part, folder / part)
-    shutil.copy(ROOT / ".sops.yaml", folder / ".sops.yaml")
-    project = (ROOT / "binderops.yaml").read_text()
-    for environment, (node, api_port, public_port) in NODES.items():
-        old = next(line for line in project.splitlines() if f"name: {environment}," in line)
-        project = project.replace(old, f"      node: {{name: {node}, apiPort: {api_port}}}")
-        (folder / f"config/{environment}.yaml").write_text(
-            f"global:\n  domain: {node}.localhost\n  publicPort: {public_port}\n"
-        )
-    (folder / "binderops.yaml").write_text(project)
-    return folder
+# The badges' server gets an image that is on no machine; its Ingress a host that no API takes.
+_IMAGE = '\nstatic:\n  enabled: true\n  nodeSelector: {}\n  image: {name: "", tag: "", pullPolicy: ""'
+NOT_READY = (
+    _IMAGE,
+    _IMAGE.replace('name: "", tag: "", pullPolicy: ""', "name: localhost/none, tag: x, pullPolicy: Never"),
+)
+NOT_BROUGHT = ("    hosts: []  # none: static.DOMAIN\n", '    hosts: ["no host!"]\n')
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +57,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both up: staging first, then prod, which takes what staging proved."""
     if os.geteuid() != 0:
         pytest.fail("these tests need root: sudo make e2e")
-    found = Pair(make_repository(tmp_path_factory.mktemp("pair")))
+    found = Pair(make_repository(tmp_path_factory.mktemp("pair")), Canaries())
+    found.canaries.read(found.root)
     for environment in ("staging", "prod"):  # a run that was killed, or that kept them
         if found.kubeconfig(environment).parent.exists():
             assert found.run("purge", environment).returncode == 0
@@ -181,7 +87,7 @@ def counting(pair: Pair) -> Iterator[Counting]:
     found.close()
 
 
-def test_a_broken_line_stops_at_staging_and_prod_never_notices(pair: Pair, counting: Counting) -> None:
+def test_a_broken_line_stops_at_staging_and_prod_never_notices(pair: Pair, counting: Counting, tmp_path: Path) -> None:
     good = pair.json("state", "prod")["common"]
     assert pair.json("state", "staging")["common"] == good
 
@@ -197,7 +103,7 @@ def test_a_broken_line_stops_at_staging_and_prod_never_notices(pair: Pair, count
     assert refused["id"] == "delivery.promotion" and "is a fail at" in refused["why"], refused
     assert pair.json("ledger", "prod")["records"][-1]["common"] == good
 
-    back = pair.json("rollback", "staging")
+    back = replace(pair, root=without_files(pair.root, tmp_path)).json("rollback", "staging")
     assert back["record"]["verdict"] == "pass" and back["record"]["common"] == good
     assert back["back_to"] < back["left"] < back["revision"]
     status = pair.json("status", "staging")["environments"][0]
@@ -212,6 +118,27 @@ def test_a_broken_line_stops_at_staging_and_prod_never_notices(pair: Pair, count
     counting.goes_on()
 
 
+def without_files(root: Path, folder: Path) -> Path:
+    """What a rollback reads: binderops.yaml and the folder that the proof launches. No chart, no layer, no git."""
+    shutil.copy(root / "binderops.yaml", folder)
+    shutil.copytree(root / "examples/hello", folder / "examples/hello")
+    return folder
+
+
+def test_what_does_not_get_ready_or_is_not_brought_is_a_failed_proof(pair: Pair, counting: Counting) -> None:
+    for line, error in ((NOT_READY, "delivery.not-ready"), (NOT_BROUGHT, "helm")):
+        pair.change(*line)
+        common = pair.json("state", "staging")["common"]
+        assert pair.json("deploy", "staging", code=1)["error"]["id"] == error
+        newest = pair.json("ledger", "staging")["records"][-1]
+        assert (newest["verdict"], newest["common"]) == ("fail", common)
+        assert newest["error"].endswith(f"({error})") and newest["seconds"]["total"] > 0
+        assert pair.json("deploy", "prod", code=1)["error"]["id"] == "delivery.promotion"
+        pair.change(*reversed(line))
+    assert pair.json("deploy", "staging")["record"]["verdict"] == "pass", "Helm goes on from a release that failed"
+    counting.goes_on()
+
+
 def test_what_is_live_can_be_proven_again(pair: Pair) -> None:
     proven = pair.json("verify", "prod")
     assert proven["record"]["verdict"] == "pass"
@@ -222,9 +149,7 @@ def test_what_is_live_can_be_proven_again(pair: Pair) -> None:
 
 
 def test_a_pod_reaches_no_address_of_the_other_node(pair: Pair) -> None:
-    targets = [
-        (pod["status"]["podIP"], 8081) for pod in pair.objects("prod", POD) if pod["metadata"]["name"][:4] == "hub-"
-    ]
+    targets = [(pod["status"]["podIP"], port) for pod in pair.objects("prod", POD) for port in (8000, 8080, 8081, 8585)]
     targets += [
         (service["spec"]["clusterIP"], port["port"])
         for service in pair.objects("prod", SERVICE)
@@ -236,30 +161,90 @@ def test_a_pod_reaches_no_address_of_the_other_node(pair: Pair) -> None:
     host = json.loads(bridge.stdout)[0]["addr_info"][0]["local"]
     targets += [(host, 53), (host, NODES["prod"][1]), (host, 10250)]
     namespaces = sorted(path.name for path in Path("/run/netns").iterdir())
-    foreign = next(name for name in namespaces if name.startswith("bo-stg-"))
-    assert reached(foreign, targets) == []
+    foreign = [name for name in namespaces if name.startswith("bo-stg-")]
+    with without_guards():
+        opened = reached_from(foreign, targets)
+    assert {address for address, _ in targets if address in opened}, "without the guard they are reached"
+    assert reached_from(foreign, targets) == set()
     own = [name for name in namespaces if name.startswith("bo-prd-")]
-    assert any(reached(name, targets[:1]) for name in own), "the addresses must be good ones"
+    assert any(reached(name, targets[:4]) for name in own), "the addresses must be good ones"
 
 
-def reached(namespace: str, targets: list[tuple[str, int]]) -> list[str]:
-    """Which of the targets accept a connection from inside a network namespace; all are tried side by side."""
-    program = (
-        "import json,socket,sys\nfrom concurrent.futures import ThreadPoolExecutor\n"
-        "def t(a):\n"
-        "  try:\n    socket.create_connection(tuple(a),3).close(); return a[0]\n"
-        "  except OSError:\n    return None\n"
-        "print(json.dumps([r for r in ThreadPoolExecutor(32).map(t, json.load(sys.stdin)) if r]))"
+@pytest.fixture(scope="module")
+def owners(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
+    """The repository with secrets of its own: ana reads staging, ben prod. By whose keys are at hand."""
+    root = tmp_path_factory.mktemp("owners") / "repository"
+    shutil.copytree(pair.root, root, ignore=shutil.ignore_patterns("secret", ".sops.yaml", "keys"))
+    found = {}
+    for name, environment in (("ana", "staging"), ("ben", "prod")):
+        identity, recipient = new_identity()
+        found[name] = replace(pair, root=root, key=identity)
+        done = found[name].run("secrets", "readers", environment, "--add", recipient, "--name", name)
+        assert done.returncode == 0, done.stderr
+        assert found[name].json("secrets", "generate", environment)["changed"]
+    return {**found, "both": replace(pair, root=root, key=f"{found['ana'].key}\n{found['ben'].key}")}
+
+
+def test_the_same_token_in_both_is_refused_whoever_deploys(pair: Pair, owners: dict[str, Pair]) -> None:
+    token = secrets.token_hex(24)
+    pair.canaries.add("the token of both", token)
+    for who, environment in (("ana", "staging"), ("ben", "prod")):
+        done = owners[who].run("secrets", "set", environment, "binderhub.localToken", give=token)
+        assert done.returncode == 0, done.stderr
+    for who, environment, other in (
+        ("both", "staging", "prod"),
+        ("ana", "staging", "prod"),
+        ("ben", "prod", "staging"),
+    ):
+        error = owners[who].json("deploy", environment, code=1)["error"]
+        assert error["id"] == "secrets" and error["why"].endswith("(secrets.shared)"), error
+        assert error["what"].startswith(f"{environment} is not deployed: binderhub.localToken of "), error
+        assert f"secret/config/{environment}.yaml" in error["where"] and other in error["where"] + error["what"]
+    assert owners["ana"].json("secrets", "rotate", "staging", "binderhub.localToken")["changed"]
+
+
+def test_a_cluster_by_a_sealed_kubeconfig(pair: Pair, owners: dict[str, Pair], counting: Counting) -> None:
+    ana = owners["ana"]
+    name = "secret/staging/kubeconfig.yaml"
+    clear = pair.kubeconfig("staging").read_text()
+    pair.canaries.add("the kubeconfig's key", yaml.safe_load(clear)["users"][0]["user"]["client-key-data"])
+    rules = yaml.safe_load((ana.root / ".sops.yaml").read_text())
+    own = next(one for one in rules["creation_rules"] if "staging" in one["path_regex"])
+    rules["creation_rules"].append({**own, "path_regex": f"^{name}$"})
+    (ana.root / ".sops.yaml").write_text(yaml.safe_dump(rules))
+    (ana.root / name).parent.mkdir()
+    (ana.root / name).write_text(clear)
+    done = ana.run("secrets", "seal", str(ana.root / name))
+    assert done.returncode == 0, done.stderr
+    # What an operator of a cluster writes down: which images, and what its machines are like.
+    shutil.copy(STATE / "images/images.lock.yaml", ana.root)
+    shutil.copy(STATE / "environments/staging/generated.yaml", ana.root / "config/machine.yaml")
+    project = ana.root / "binderops.yaml"
+    node = next(line for line in project.read_text().splitlines() if "name: stg" in line)
+    text = project.read_text().replace(node, f"      cluster: {{kubeconfig: {name}}}")
+    project.write_text(
+        text.replace("layers: [config/staging.yaml", "layers: [config/machine.yaml, config/staging.yaml")
     )
-    done = subprocess.run(
-        ["ip", "netns", "exec", namespace, sys.executable, "-I", "-S", "-c", program],
-        input=json.dumps(targets),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return list(json.loads(done.stdout))
+
+    deployed = ana.json("deploy", "staging")
+    assert deployed["deploy"]["changed"] and deployed["record"]["verdict"] == "pass"
+    assert pair.json("status", "staging")["environments"][0]["live"] == deployed["record"]["digest"]
+    refused = replace(ana, key=owners["ben"].key).json("verify", "staging", code=1)["error"]
+    assert "none of your keys opens" in refused["what"], refused
+    assert ana.json("kubeconfig", "staging", code=2)["error"]["what"].endswith("is sealed, and stays so")
+    counting.goes_on()
+
+
+def test_no_value_was_left_anywhere(
+    pair: Pair, owners: dict[str, Pair], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert len(pair.canaries.forms) > 30 and {"sops", "python3"} & pair.canaries.processes, "they were looked for"
+    assert pair.canaries.leaks == []
+    logs = [node for name, _, _ in NODES.values() if (node := STATE / "nodes" / name / "logs").exists()]
+    verdicts = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "binderops"
+    folders = [pair.root, owners["ana"].root, tmp_path_factory.getbasetemp(), STATE / "environments", verdicts]
+    assert pair.canaries.found_below(*folders, *logs, Path("/dev/shm")) == []
+    assert pair.canaries.found_below(*(path for path in Path("/tmp").glob("binderops-*"))) == []
 
 
 def test_a_changed_record_is_seen(pair: Pair) -> None:
