@@ -13,7 +13,7 @@ heritage: {{ (index . 0).Release.Service }}
 {{- /* An image: (list ROOT OWN FALLBACK): the component's own key, else global.images.FALLBACK. A tag that is a digest joins by @. */ -}}
 {{- define "mybinder.image" -}}
 {{- $root := index . 0 -}}
-{{- $own := index . 1 -}}
+{{- $own := index . 1 | default dict -}}
 {{- $shared := get (($root.Values.global).images | default dict) (index . 2) | default dict -}}
 {{- $image := ternary $own $shared (not (empty $own.name)) -}}
 {{- $name := required (printf "no image: set global.images.%s, or the component's own image.name" (index . 2)) $image.name -}}

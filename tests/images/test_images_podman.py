@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from binderops.errors import ImageError
-from binderops.images import ImagePlaces, MachineSettings, build_images, remove_images
+from binderops.images import ImagePlaces, MachineSettings, build_images, own_images, read_lock, remove_images
 from binderops.images.context import source_digest
 from binderops.images.definitions import BASE, CHILDREN, Sources
 from binderops.images.engine import ImageEngine
@@ -159,3 +159,36 @@ async def test_removal_leaves_nothing(state: Path) -> None:
     await remove_images(state)
     assert not (state / "images").exists()
     assert str(state) not in Path("/proc/self/mountinfo").read_text()
+
+
+async def test_own_images_are_built_after_the_platforms_and_follow_what_they_start_from(
+    state: Path, project: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object, **__: object) -> None:
+        """In place of the build pods' base, which these tiny images cannot unpack."""
+
+    monkeypatch.setattr("binderops.images.building.prepare_build_base", nothing)
+    root = tmp_path / "repository"
+    for name, start in {"tool": "base", "above": "tool"}.items():
+        (root / "images" / name).mkdir(parents=True)
+        (root / "images" / name / "Dockerfile").write_text(f"FROM localhost/binderops/{start}\nCOPY {name} /{name}\n")
+        (root / "images" / name / name).write_text("one")
+
+    async def outcome() -> set[str]:
+        told: list[ImageProgress] = []
+        own = own_images(root, sources=project)
+        lock = await build_images(state, progress=told.append, settings=MachineSettings(), sources=project, own=own)
+        assert set(lock.images) == {"platform", "notebook", "build", "tool", "above"}
+        assert read_lock(ImagePlaces(state).lock_file) == lock
+        return {event.image for event in told if event.state == "built"}
+
+    assert {"tool", "above"} <= await outcome()
+    assert await outcome() == set()
+    (root / "images/above/above").write_text("two")
+    assert await outcome() == {"above"}
+    (root / "images/tool/tool").write_text("two")
+    assert await outcome() == {"tool", "above"}
+    (project.root / "images/base/content").write_text("two")
+    assert {"base", "tool", "above"} <= await outcome()
+    (project.root / "images/notebook/content").write_text("two")
+    assert await outcome() == {"notebook"}

@@ -10,9 +10,12 @@ from binderops.delivery.progress import Step
 from binderops.errors import ImageError, StateError
 from binderops.images.authorities import added_authorities
 from binderops.images.building import build_images
+from binderops.images.definitions import clone_of_this_project
 from binderops.images.lockfile import read_lock
 from binderops.images.machine import MachineSettings, bundle_text, detect_package_settings
+from binderops.images.own import own_images, refuse_unplaced
 from binderops.images.progress import ImageProgress
+from binderops.images.publishing import publish_images
 from binderops.target.egress import private_openings
 
 # Steps differ in length by image; these shares of a cold build were measured, and only the bar depends on them.
@@ -31,7 +34,10 @@ async def build_all(root: Path, state: Path, paths: Mapping[str, Sequence[str]],
         fraction = sum(share * done.get(name, 0.0) for name, share in _SHARES.items())
         step.say(f"{event.image}: {event.doing or event.state}", fraction=min(fraction, 1.0))
 
-    lock = await build_images(state, progress=told, settings=detect_package_settings())
+    sources = clone_of_this_project()
+    own = own_images(root, sources=sources)
+    refuse_unplaced(own, paths)
+    lock = await build_images(state, progress=told, settings=detect_package_settings(), sources=sources, own=own)
     unknown = [name for name in lock.images if name not in paths]
     if unknown:
         raise StateError(
@@ -49,6 +55,19 @@ def built_images(state: Path) -> dict[str, str]:
         return {name: image.digest for name, image in read_lock(state / "images" / "images.lock.yaml").images.items()}
     except ImageError:
         return {}
+
+
+async def publish_all(
+    root: Path, state: Path, to: str, *, credentials: Path | None, insecure: bool, step: Step
+) -> dict[str, str]:
+    """Pushes the images of this machine's lock to `to`/NAME; writes images.lock.yaml; name -> digest there."""
+
+    def told(event: ImageProgress) -> None:
+        step.say(f"{event.image}: {event.doing or event.state}")
+
+    lock = await publish_images(state, to, progress=told, authentication=credentials, insecure=insecure)
+    lock.write(root / "images.lock.yaml")
+    return {name: image.digest for name, image in lock.images.items()}
 
 
 def machine_facts(state: Path) -> dict[str, Any]:

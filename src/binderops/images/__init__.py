@@ -1,4 +1,4 @@
-"""The platform's own images: what is under images/, built on this machine, locked by digest, published.
+"""The images of the platform, and the operator's own: what is under images/, built here, locked by digest, published.
 
 `build_images` makes the images that are missing or whose sources changed, and writes the lock; `publish_images` pushes
 them for a cluster.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from binderops.images.building import build_images
 from binderops.images.lockfile import ImageLock, PinnedImage, read_lock
 from binderops.images.machine import MachineSettings, detect_package_settings
+from binderops.images.own import OwnImage, own_images, refuse_unplaced
 from binderops.images.places import ImagePlaces
 from binderops.images.progress import ImageProgress, ProgressCallback
 from binderops.images.publishing import publish_images
@@ -19,11 +20,14 @@ __all__ = [
     "ImagePlaces",
     "ImageProgress",
     "MachineSettings",
+    "OwnImage",
     "PinnedImage",
     "ProgressCallback",
     "build_images",
     "detect_package_settings",
+    "own_images",
     "publish_images",
     "read_lock",
+    "refuse_unplaced",
     "remove_images",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from binderops.errors import ImageError
@@ -23,6 +24,7 @@ from binderops.images.engine import ImageEngine
 from binderops.images.lockfile import ImageLock, PinnedImage
 from binderops.images.machine import MachineSettings
 from binderops.images.mutex import exclusive
+from binderops.images.own import OwnImage
 from binderops.images.packages import write_machine_folder
 from binderops.images.places import ImagePlaces
 from binderops.images.progress import ProgressCallback, Reporter
@@ -41,8 +43,11 @@ async def build_images(
     settings: MachineSettings,
     sources: Sources | None = None,
     pulled_root: str | None = None,
+    own: Sequence[OwnImage] = (),
 ) -> ImageLock:
     """Build what is missing or changed into STATE/images/storage, prepare the build pods' base, and write the lock.
+
+    `own` are the operator's (`own.own_images`), built after the platform's in the order given.
 
     An image is kept while the digest over its files, its parent and its options is the same: a second run takes about
     a second. `pulled_root` names an image to start from instead of a root filesystem made here (option `--base`; not
@@ -66,7 +71,7 @@ async def build_images(
         await builder.refuse_without_network(settings, pulled_root)
         try:
             base = await builder.base(settings, pulled_root)
-            lock = await builder.children(base)
+            lock = ImageLock({**(await builder.children(base)).images, **(await builder.own(own))})
         finally:
             shutil.rmtree(places.work, ignore_errors=True)
             # It holds this machine's index, and perhaps a password in its address.
@@ -82,6 +87,7 @@ class _Builder:
         self._engine = engine
         self._sources = sources
         self._reporter = reporter
+        self._digests: dict[str, str] = {}
 
     async def refuse_without_network(self, settings: MachineSettings, pulled_root: str | None) -> None:
         """Raise ImageError where something must be built and what it is made from does not answer.
@@ -144,28 +150,48 @@ class _Builder:
             raise (reasons or failed).exceptions[0] from None
         return ImageLock({name: task.result() for name, task in tasks.items()})
 
+    async def own(self, images: Sequence[OwnImage]) -> dict[str, PinnedImage]:
+        """Build the operator's images, one after the other: each may start from those before it."""
+        built: dict[str, PinnedImage] = {}
+        for image in images:
+            parent = "\n".join(f"{name} {self._digests[name]}" for name in image.parents)
+            # An image from elsewhere is fetched once; one that must not move is named by digest.
+            await self._made(image.name, image.files, parent=parent, arguments={}, pull="missing")
+            built[image.name] = await self._pinned(image.repository)
+        return built
+
     async def _child(self, image: ImageDefinition, base: str) -> PinnedImage:
         await self._image(image, parent=base, arguments=self._arguments(image))
-        digest = await self._engine.digest(f"{image.repository}:latest")
-        return PinnedImage(image.repository, digest or "")
+        return await self._pinned(image.repository)
 
-    async def _image(self, image: ImageDefinition, *, parent: str, arguments: dict[str, str]) -> str:
-        files = self._sources.files(image)
-        digest = source_digest(files, parent=parent, options=arguments)
+    async def _pinned(self, repository: str) -> PinnedImage:
+        return PinnedImage(repository, await self._engine.digest(f"{repository}:latest") or "")
+
+    async def _image(self, image: ImageDefinition, *, parent: str, arguments: Mapping[str, str]) -> str:
+        return await self._made(
+            image.name, self._sources.files(image), parent=parent, arguments=arguments, pull="never"
+        )
+
+    async def _made(
+        self, name: str, files: Mapping[str, Path], *, parent: str, arguments: Mapping[str, str], pull: str
+    ) -> str:
+        """Build one image unless it is there; returns the digest over its sources."""
+        repository = f"{REPOSITORY}/{name}"
+        digest = self._digests[name] = source_digest(files, parent=parent, options=arguments)
         # The tag by source keeps a former image, and its digest, when the sources go back and forth.
-        tag, latest = f"{image.repository}:{digest[:12]}", f"{image.repository}:latest"
+        tag, latest = f"{repository}:{digest[:12]}", f"{repository}:latest"
         if await self._engine.digest(tag) is None:
-            context = self._engine.places.work / image.name
+            context = self._engine.places.work / name
             assemble(files, context)
-            await self._podman_build(image.name, context, tag=tag, digest=digest, arguments=arguments)
-            self._reporter.tell(image.name, "built")
+            await self._podman_build(name, context, tag=tag, digest=digest, arguments=arguments, pull=pull)
+            self._reporter.tell(name, "built")
         else:
-            self._reporter.tell(image.name, "kept")
-        await self._engine.podman("tag", tag, latest, what=f"naming the image {image.name}")
+            self._reporter.tell(name, "kept")
+        await self._engine.podman("tag", tag, latest, what=f"naming the image {name}")
         return digest
 
     async def _podman_build(
-        self, name: str, context: Path, *, tag: str, digest: str, arguments: dict[str, str]
+        self, name: str, context: Path, *, tag: str, digest: str, arguments: Mapping[str, str], pull: str
     ) -> None:
         def follow(line: str) -> None:
             if step := _STEP.match(line):
@@ -177,7 +203,7 @@ class _Builder:
             "build",
             "--tag", tag,
             "--label", f"binderops.dev/source={digest}",
-            "--pull=never",
+            f"--pull={pull}",
             "--network", "host",
             "--isolation", "oci",
             *(part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")),

@@ -13,7 +13,8 @@ from binderops.errors import ImageError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HEADER = (
-    "# Written by `binderops images build`. The platform's images, pinned by digest; a values layer like any other.\n"
+    "# Written by `binderops images`. Images, pinned by digest; binderops.yaml's `images` says where they go\n"
+    "# in the values.\n"
 )
 
 
@@ -38,7 +39,7 @@ class PinnedImage:
 
 @dataclass(frozen=True)
 class ImageLock:
-    """The platform's images by name: platform, build, notebook."""
+    """Images by name: platform, build, notebook, and the operator's own."""
 
     images: dict[str, PinnedImage]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import asyncio
 from pathlib import Path
 
 from binderops.images.mutex import exclusive
 from binderops.images.places import ImagePlaces
 from binderops.images.programs import run_program
+from binderops.podman.trees import remove_tree
 
 _WAIT_SECONDS = 60.0
 _UNMOUNT_SECONDS = 60.0
@@ -29,7 +30,7 @@ async def remove_images(state: Path) -> None:
                 timeout_seconds=_UNMOUNT_SECONDS,
                 what=f"unmounting {point}",
             )
-        shutil.rmtree(places.root)
+        await asyncio.to_thread(remove_tree, places.root)
 
 
 def _mounted_below(root: Path) -> list[Path]:

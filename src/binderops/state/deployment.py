@@ -123,7 +123,13 @@ def load_deployment(
         timeout=environment.timeout,
         chart=pack_chart(root, project.chart),
         layers=read_layers(
-            root, environment.layers, owner=name, generated=generated, opened=opened, on_this_machine=here
+            root,
+            environment.layers,
+            owner=name,
+            generated=generated,
+            images=project.images,
+            opened=opened,
+            on_this_machine=here,
         ),
     )
     before = tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from binderops.errors import ValuesError
@@ -10,6 +10,7 @@ from binderops.secrets.formats import is_secret_path
 from binderops.secrets.layers import open_layers
 from binderops.secrets.sealed import SealedFile, read_sealed
 from binderops.state.documents import Document, read_document
+from binderops.state.locked_images import place_images
 from binderops.state.settings import PROJECT_FILE
 from binderops.state.values import Layers
 
@@ -20,14 +21,17 @@ def read_layers(
     *,
     owner: str,
     generated: Sequence[Path] = (),
+    images: Mapping[str, Sequence[str]] | None = None,
     opened: bool = True,
     on_this_machine: bool = True,
 ) -> Layers:
     """Reads the layers that `owner` (environments.ENV) names. `generated` ones stand below those that people wrote.
 
+    `images` is binderops.yaml's: where in the values what a generated layer says of an image goes.
+
     With `opened` False no key is needed: sealed layers give no values, only what stands for them in the file.
     """
-    documents = [read_document(path) for path in generated if path.exists()]
+    documents = [place_images(read_document(path), images or {}) for path in generated if path.exists()]
     paths = [path for pattern in patterns for path in expand(root, pattern, owner=owner)]
     sealed = [path for path in paths if _is_sealed(root, path)]
     names = [shown(root, path) for path in sealed]

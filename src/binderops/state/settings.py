@@ -22,6 +22,7 @@ def _below(path: str) -> str:
     return path
 
 
+ValuesPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
 RelativePath = Annotated[str, AfterValidator(_below)]
 
 
@@ -101,11 +102,11 @@ class Environment(Settings):
 
 
 class Project(Settings):
-    """The whole file. `images` names, for each platform image, the values paths that its digest is written to."""
+    """The whole file. `images` names, for each image, the values paths that its name and digest are written to."""
 
     chart: RelativePath = "mybinder"
     charts: RelativePath = "charts"
-    images: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    images: dict[str, tuple[ValuesPath, ...]] = Field(default_factory=dict)
     environments: dict[DnsLabel, Environment]
 
     def environment(self, name: str) -> Environment:
