@@ -15,11 +15,13 @@ from typing import Any
 
 from binderops.errors import TargetError
 from binderops.kube.client import Client
+from binderops.podman.trees import remove_tree
 from binderops.target.machine import examine_machine
 from binderops.target.program import NodeProgram
 from binderops.target.protocol import Access, Ensured, Health, Report
 from binderops.target.supervising import Supervisor, supervisor_of
 
+_ROOT_ONLY = "needs root to be asked (sudo)"
 _START_DEADLINE = 60.0  # seconds; a ready node takes about two
 _STOP_DEADLINE = 120.0
 _END_DEADLINE = 20.0  # seconds from SIGTERM to SIGKILL: nothing acknowledged is lost by it
@@ -94,15 +96,22 @@ class NodeTarget:
         """The admin kubeconfig that the node wrote."""
         path = self.folder / "kubeconfig"
         if not path.exists():
-            raise TargetError(f"node {self.name} was never started", where=str(path), hint="binderops up")
+            state = "is stopped" if (self.folder / "node.yaml").exists() else "was never started"
+            raise TargetError(f"node {self.name} {state}", where=str(path), hint="binderops up")
         return Access(path)
 
     async def health(self) -> Health:
         """Asks /readyz."""
-        if not (self.folder / "kubeconfig").exists():
-            return Health(running=False, summary="never started", made=False)
+        try:
+            answers, made = (self.folder / "kubeconfig").exists(), (self.folder / "node.yaml").exists()
+        except PermissionError:
+            return Health(running=False, summary=_ROOT_ONLY)
+        if not answers:
+            # A node that is stopped, or that starts, has none.
+            summary = "stopped, its data kept" if made else "never started"
+            return Health(running=False, summary=summary, made=made)
         if not os.access(self.folder / "kubeconfig", os.R_OK):
-            return Health(running=False, summary="only root may ask it")
+            return Health(running=False, summary=_ROOT_ONLY)
         try:
             async with asyncio.timeout(5), Client.from_kubeconfig(self.folder / "kubeconfig") as client:
                 version = await client.request("GET", "/version")
@@ -140,7 +149,7 @@ class NodeTarget:
         await self.stop(report=report)
         report("removing files")
         await asyncio.to_thread(self.supervise(self.program).forget)
-        await asyncio.to_thread(shutil.rmtree, self.folder, True)
+        await asyncio.to_thread(remove_tree, self.folder, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self.run / self.name, True)
         with contextlib.suppress(OSError):  # other nodes' are in it
             self.run.rmdir()

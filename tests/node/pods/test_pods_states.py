@@ -15,6 +15,7 @@ from binderops.node.pods.probes import Prober, Threshold
 from binderops.node.pods.records import Record
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.status import PodFacts, View, phase, pod_status
+from binderops.node.pods.stopping import patience
 from binderops.node.pods.units import end_of_log
 
 
@@ -244,3 +245,25 @@ def test_the_end_of_a_log_joins_the_parts_of_lines(tmp_path: Path) -> None:
     log.write_bytes(b"T stdout F " + b"x" * 5000 + b"\n")
     assert end_of_log(log) == "x" * 2047 + "\n"
     assert end_of_log(tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "seconds"),
+    [
+        ({}, None, 10),
+        ({"StopTimeout": 30}, "SigBlk:\t0000000000000000\nSigCgt:\t0000000000004000\n", 10),
+        ({"StopTimeout": 3}, "SigBlk:\t0000000000004000\nSigCgt:\t0000000000000000\n", 3),
+        ({"StopTimeout": 30}, "SigBlk:\t0000000000000000\nSigCgt:\t0000000000010000\n", 0),
+        ({"StopSignal": 3}, "SigBlk:\t0000000000000000\nSigCgt:\t0000000000004000\n", 0),
+        ({"StopSignal": "SIGQUIT"}, "SigBlk:\t0000000000000000\nSigCgt:\t0000000000000004\n", 10),
+        ({}, "no such thing\n", 10),
+    ],
+)
+def test_nobody_waits_for_a_process_that_hears_no_signal(
+    tmp_path: Path, config: dict[str, Any], status: str | None, seconds: int
+) -> None:
+    (tmp_path / "7").mkdir()
+    if status is not None:
+        (tmp_path / "7" / "status").write_text(status)
+    assert patience({"Config": config, "State": {"Pid": 7}}, proc=tmp_path) == seconds
+    assert patience({}) == 10

@@ -78,6 +78,7 @@ def specification(
         "terminal": bool(container.get("tty")),
         "stdin": bool(container.get("stdin")),
         "stop_signal": records.signal_number(image.stop_signal or "SIGTERM"),
+        "stop_timeout": _grace(pod),
         "systemd": "false",
         "sdnotifyMode": "ignore",
         **security.specification(pod, container, image_user=image.user),
@@ -98,6 +99,11 @@ def _command(container: Mapping[str, Any], environment: Mapping[str, str]) -> di
     if container.get("args"):
         result["command"] = [expand(str(word), environment) for word in container["args"]]
     return result
+
+
+def _grace(pod: Object) -> int:
+    grace = spec_of(pod).get("terminationGracePeriodSeconds")
+    return 30 if grace is None else int(grace)
 
 
 def _mount(binding: Binding) -> dict[str, Any]:

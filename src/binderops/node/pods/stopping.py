@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -17,10 +20,11 @@ from binderops.podman.mounts import mounts, unmount
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 10
+REMOVAL_PAUSES = (0.2, 1.0)
 
 
 async def stop(config: NodeConfig) -> None:
-    """End all containers of the node (SIGTERM, then SIGKILL after 10 s), its engine, and its mounts. Idempotent."""
+    """End all containers of the node (their stop signal, then SIGKILL), its engine, and its mounts. Idempotent."""
     settings = engine.engine_settings(config)
     if settings.folder.exists():
         await _stop_containers(settings, config.name)
@@ -47,7 +51,38 @@ async def _stop_containers(settings: EngineSettings, node: str) -> None:
 
 async def _stop_one(podman: Podman, identity: str) -> None:
     try:
-        await podman.containers.stop(identity, timeout=GRACE_SECONDS)
+        found = await podman.containers.inspect(identity)
+        await podman.containers.stop(identity, timeout=patience(found))
     except EngineError as error:
         log.debug("a container did not stop", container=identity, error=str(error), killed_within=KILL_SECONDS)
+    for pause in REMOVAL_PAUSES:
+        # conmon cleans up after a container that ended, at the same time: what one unmounts is busy for the other.
+        with contextlib.suppress(EngineError):
+            await podman.containers.remove(identity, force=True)
+            return
+        await asyncio.sleep(pause)
     await podman.containers.remove(identity, force=True)
+
+
+def patience(found: Mapping[str, Any], *, proc: Path = Path("/proc")) -> int:
+    """How long (s) to wait for a container after its stop signal, by `podman inspect`: its pod's grace, 10 s at most.
+
+    Not at all where its first process has no handler: the kernel gives the first process of a pid namespace no signal
+    that it did not ask for (pid_namespaces(7)), and waiting would only be waiting.
+    """
+    signal = records.signal_number(str((found.get("Config") or {}).get("StopSignal") or "TERM"))
+    pid = int((found.get("State") or {}).get("Pid") or 0)
+    if pid and not _handles(proc / str(pid) / "status", signal):
+        return 0
+    given = (found.get("Config") or {}).get("StopTimeout")
+    return GRACE_SECONDS if given is None else min(GRACE_SECONDS, int(given))
+
+
+def _handles(status: Path, signal: int) -> bool:
+    """Whether a process catches a signal, or blocks it (to read it from a descriptor); true where that is not known."""
+    try:
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        asked = int(fields["SigCgt"], 16) | int(fields["SigBlk"], 16)
+    except (OSError, ValueError, KeyError):
+        return True
+    return bool(asked & 1 << (signal - 1))
