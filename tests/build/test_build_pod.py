@@ -225,7 +225,7 @@ def test_what_is_refused_names_the_file_and_what_to_do(
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stock, "_answers", lambda url: False)
-    listed = [UvBuildPack, *map(stock.probing, Repo2Docker().buildpacks), stock.Unclaimed]
+    listed: list[Any] = [UvBuildPack, *map(stock.probing, Repo2Docker().buildpacks), stock.Unclaimed]
     picked = next(found for found in (kind(base_image="buildpack-deps:24.04") for kind in listed) if found.detect())
     with pytest.raises(BuildError) as refused:
         picked.render({})

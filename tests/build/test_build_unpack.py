@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_files_folders_and_inner_links_are_unpacked(tmp_path: Path) -> None:
     unpack(archive, target)
     assert (target / "folder/up").resolve().read_bytes() == b"#!/bin/sh"
     assert (target / "folder/run").stat().st_mode & 0o7777 == 0o755
+    assert abs((target / "folder/run").stat().st_mtime - time.time()) < 60
 
 
 OUTSIDE = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import time
 import zlib
 from pathlib import Path
 
@@ -19,10 +20,12 @@ def unpack(
     """Unpack a tar (gzip or not) into the folder `target`.
 
     Absolute names, names and links that lead outside, and devices are refused, as Python's own `data` filter does
-    (PEP 706; Debian 12's Python 3.11.2 is older than it). Raises BuildError for those, for what is not an archive, and
+    (PEP 706; Debian 12's Python 3.11.2 is older than it). Files are of now, as in a checkout: an archive that is the
+    same for the same content has no times of its own. Raises BuildError for those, for what is not an archive, and
     when the limits are passed.
     """
     size = entries = 0
+    now = int(time.time())
     try:
         with tarfile.open(archive, mode="r:*") as opened:
             for member in opened:
@@ -34,6 +37,7 @@ def unpack(
                         why=f"more than {largest_bytes >> 20} MiB or {most_entries} files",
                         hint="leave out data that the notebooks can fetch",
                     )
+                member.mtime = now
                 opened.extract(_checked(member, target.resolve()), target, set_attrs=member.isreg())
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise BuildError("the uploaded content cannot be unpacked", why=str(error)) from error

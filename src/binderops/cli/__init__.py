@@ -5,6 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """The `binderops` program."""
-    from binderops.cli.app import run
+    # Imports take a second or two: a Ctrl-C meanwhile is one like any other. Nothing is imported before this line.
+    try:
+        from binderops.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
@@ -80,6 +81,15 @@ def perform(
     else:
         show(result)
     return result
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"binderops {importlib.metadata.version('binderops')}")  # noqa: T201
+        raise typer.Exit
 
 
 def register_commands() -> None:

@@ -56,7 +56,7 @@ def status(
         for found in result.environments:
             release = f"{found.release} revision {found.revision} ({found.release_status})" if found.release else "none"
             show_lines([(found.environment, found.target), ("release", release), ("Binder", found.binder_url or "-")])
-            if found.running or environment:
+            if found.running or found.release or environment:
                 show_lines([("wanted", _wanted(found)), ("live", short(found.live or "-")), ("proven", _proven(found))])
             show_lines([("note", note) for note in found.notes])
             rows = [
@@ -84,7 +84,7 @@ def _wanted(found: EnvironmentStatus) -> str:
 def _proven(found: EnvironmentStatus) -> str:
     record = found.proven
     if record is None:
-        return "no: this state has no record"
+        return "no: this state has no record" if found.running else "not known while it does not run"
     words = f"{record.verdict} at {record.time} by {record.who} ({record.action})"
     words += f", without proof: {record.without_proof}" if record.without_proof else ""
     return words + (f": {record.error}" if record.error else "")

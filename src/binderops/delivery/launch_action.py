@@ -28,7 +28,7 @@ async def launch_anything(workspace: Workspace, what: str, *, ref: str, progress
 
         folder = Path(what)
         launched: Launched
-        if folder.is_dir():
+        if what.strip() and folder.is_dir():  # Path("") is the current folder
             launched = await launch_folder(deployment, workspace.target.access(), folder=folder, on_event=told)
         else:
             spec = spec_of(what, ref)

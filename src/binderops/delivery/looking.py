@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from binderops.delivery.demonstration import refuse_demonstration
 from binderops.delivery.ledger import Ledger
 from binderops.delivery.readiness import Verdict, assess_pod
 from binderops.delivery.records import newest_of
+from binderops.delivery.remembering import recalled, remember
 from binderops.delivery.results import EnvironmentResult, EnvironmentStatus, PodStatus, RecordResult
 from binderops.delivery.served import STATE_LABEL, digest_from, door_of, newest_release
 from binderops.delivery.workspace import Workspace
@@ -17,6 +19,8 @@ from binderops.errors import BinderOpsError, LedgerError, SecretsError, UsageErr
 from binderops.kube.client import Client
 from binderops.kube.kinds import POD
 from binderops.kube.objects import labels_of, name_of, status_of
+
+BUILD = "build"
 
 
 async def environment_status(workspace: Workspace) -> EnvironmentStatus:
@@ -30,7 +34,7 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
     health = await workspace.target.health()
     wanted, url, notes = _wanted(workspace)
     if not health.running:
-        return EnvironmentStatus(
+        stopped = EnvironmentStatus(
             environment=workspace.name,
             target=health.summary,
             running=False,
@@ -39,13 +43,14 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
             binder_url=url,
             notes=notes,
         )
+        return recalled(workspace, stopped) if health.made else stopped
     access, environment = workspace.target.access(), workspace.environment
     release = await newest_release(door_of(access, environment), environment.release)
     live = digest_from(release.labels, STATE_LABEL) if release else None
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         pods = (await client.list(POD, environment.namespace)).items
         proven, broken = await _proven(Ledger(client, environment.namespace, workspace.name), live)
-    return EnvironmentStatus(
+    found = EnvironmentStatus(
         environment=workspace.name,
         target=health.summary,
         running=True,
@@ -59,6 +64,8 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
         notes=(*notes, *broken),
         pods=tuple(_pod(pod) for pod in sorted(pods, key=name_of)),
     )
+    remember(workspace, found)
+    return found
 
 
 async def environment_result(workspace: Workspace) -> EnvironmentResult:
@@ -135,7 +142,7 @@ def app_of(pod: dict[str, Any]) -> str:
     component = labels.get("component", "")
     if labels.get("app") == "nginx-ingress":
         return "ingress" if component == "controller" else component
-    return {"singleuser-server": "server", "binderhub-build": "build"}.get(component) or (
+    return {"singleuser-server": "server", "binderhub-build": BUILD}.get(component) or (
         labels.get("app", "") if component in {"", "nginx"} else component
     )
 
@@ -148,6 +155,12 @@ async def logs(
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         pods = (await client.list(POD, namespace)).items
         chosen = [pod for pod in pods if app in {app_of(pod), name_of(pod)}]
+        if not chosen and app == BUILD:
+            raise UsageError(
+                f"no build runs in {workspace.name} now",
+                why="a build's pod goes when it is done",
+                hint="launch it again: the launch page and binderops launch show the log while it is built",
+            )
         if not chosen:
             known = ", ".join(sorted({app_of(pod) for pod in pods})) or "none: nothing runs"
             raise UsageError(f"nothing called {app!r} runs in {workspace.name}", hint=f"apps: {known}")
@@ -158,5 +171,24 @@ async def logs(
                 stream = client.logs(
                     name_of(pod), namespace, container=container["name"], follow=follow, tail=tail, previous=previous
                 )
-                async for chunk in stream:
+                async for chunk in words_of(stream) if app_of(pod) == BUILD else stream:
                     yield name_of(pod), chunk
+
+
+async def words_of(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What a build says: its pod writes a JSON object a line, with the words in `message`."""
+    rest = b""
+    async for chunk in stream:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield _message(line)
+    if rest:
+        yield _message(rest)
+
+
+def _message(line: bytes) -> bytes:
+    try:
+        message = json.loads(line)["message"]
+    except (ValueError, TypeError, KeyError):
+        return line + b"\n"
+    return str(message).rstrip("\n").encode() + b"\n"

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 
 from binderops.delivery.certificates_store import TrustStore
+from binderops.delivery.looking import environment_status
 from binderops.delivery.progress import Progress, running
 from binderops.delivery.results import DownResult, PurgeResult
 from binderops.delivery.workspace import Workspace
+from binderops.errors import BinderOpsError
 from binderops.helm.releases import ReleaseDoor
 from binderops.images import remove_images
+
+_LAST_LOOK_SECONDS = 10
 
 
 async def down(workspace: Workspace, *, progress: Progress) -> DownResult:
     """Stops the target; on a cluster, where others run, it uninstalls nothing and says so."""
     with running(progress, "node" if workspace.environment.target.node else "cluster") as step:
+        if not (await workspace.target.health()).made:
+            step.summary = "nothing here to stop"
+            return DownResult(environment=workspace.name, target=step.summary)
+        # What it last was is for `status`; an API that does not answer keeps nobody from stopping it.
+        with contextlib.suppress(BinderOpsError, TimeoutError):
+            async with asyncio.timeout(_LAST_LOOK_SECONDS):
+                await environment_status(workspace)
         await workspace.target.stop(report=step.say)
         step.summary = "stopped, data kept" if workspace.environment.target.node else "a cluster is not stopped"
     return DownResult(environment=workspace.name, target=step.summary)
