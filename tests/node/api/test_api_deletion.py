@@ -60,6 +60,7 @@ async def test_finalizers_hold_an_object_until_they_let_go(api: Any, namespace: 
     assert going["metadata"]["deletionTimestamp"]
     code, status = await api.ask("PATCH", f"{path}/a", {"metadata": {"finalizers": ["example.org/other"]}}, media=MERGE)
     assert code in {403, 422}, status
+    assert status["message"].endswith("found new finalizers example.org/other")
     code, _ = await api.ask("PATCH", f"{path}/a", {"metadata": {"finalizers": None}}, media=MERGE)
     assert code == 200
     assert (await api.ask("GET", f"{path}/a"))[0] == 404

@@ -126,6 +126,12 @@ async def test_watches_that_cannot_be(api: Any, namespace: str, query: str) -> N
     assert (code, status["kind"]) == (400, "Status")
 
 
+async def test_there_is_no_exact_version_nought(api: Any, namespace: str) -> None:
+    query = "resourceVersionMatch=Exact&resourceVersion=0"
+    code, status = await api.ask("GET", f"/api/v1/namespaces/{namespace}/pods?{query}")
+    assert (code, status["reason"]) == (422, "Invalid")
+
+
 async def test_a_watch_ends_when_its_time_is_over(api: Any, namespace: str) -> None:
     async with asyncio.timeout(10):
         found = [event async for event in api.watch(f"/api/v1/namespaces/{namespace}/pods", timeoutSeconds="1")]

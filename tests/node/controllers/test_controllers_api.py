@@ -90,6 +90,7 @@ async def test_a_deployment_rolls_out_rolls_on_and_rolls_back(cluster: Any, name
     await client.create(workload(DEPLOYMENT, namespace, replicas=3))
     first = await cluster.until(DEPLOYMENT, "w", namespace, rolled_out(3))
     assert first["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
+    assert first["metadata"]["generation"] == 1
     assert (condition(first, "Progressing") or {})["reason"] == "NewReplicaSetAvailable"
 
     await client.patch(DEPLOYMENT, "w", namespace, {"spec": {"template": template("b")}})

@@ -91,6 +91,8 @@ def _check_version(query: Query, store: Store, page: _Page) -> None:
         raise _invalid_options("resourceVersionMatch", f'Unsupported value: "{match}"')
     if match and not query.get("resourceVersion"):
         raise _invalid_options("resourceVersionMatch", "Forbidden: it needs a resourceVersion")
+    if match == "Exact" and not asked:
+        raise _invalid_options("resourceVersionMatch", 'Forbidden: "Exact" is forbidden for resourceVersion "0"')
     if page.start and (match or asked):
         raise _invalid_options("resourceVersion", "Forbidden: a continue token carries it")
     if asked > store.version:

@@ -154,7 +154,8 @@ class DeploymentController(Controller):
             await self.context.patch(new, {"metadata": {"uid": uid_of(new), "annotations": wanted}})
         if annotations_of(deployment).get(rollout.REVISION) != revision:
             body = {"metadata": {"uid": uid_of(deployment), "annotations": {rollout.REVISION: revision}}}
-            await self.context.patch(deployment, body)
+            # By the status' endpoint, as Kubernetes' controller does: it is no change of what is wanted (generation).
+            await self.context.patch(deployment, body, subresource="status")
 
 
 def new_replica_set(deployment: Object, replicas: int, revision: int, collisions: int = 0) -> Object:

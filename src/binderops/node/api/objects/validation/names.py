@@ -165,7 +165,7 @@ def new_finalizers(obj: Object, old: Object) -> Causes:
     if added:
         yield forbidden(
             "metadata.finalizers",
-            f"no new finalizers can be added if the object is being deleted, found new finalizers {added}",
+            f"no new finalizers can be added if the object is being deleted, found new finalizers {', '.join(added)}",
         )
 
 
