@@ -18,6 +18,7 @@ import yaml
 from shapes import schema_of
 
 from binderops.binder.traits import known_traits
+from binderops.ingress.settings import SUPPORTED_SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 IGNORED = {"values.shape.yaml"}
@@ -47,6 +48,7 @@ def schema_for(chart: Path) -> dict[str, Any]:
     """The JSON schema of a chart's values, from its values.shape.yaml and refused.yaml."""
     document = read_yaml(chart / "values.shape.yaml")
     document.setdefault("shapes", {})["traits"] = {"$schema": traits_schema()}
+    document["shapes"]["settings"] = {"$schema": settings_schema()}
     return schema_of(document, refused_of(chart), title=f"Values of the {chart.name} chart")
 
 
@@ -69,6 +71,16 @@ def traits_schema() -> dict[str, Any]:
             }
             for name, known in sorted(known_traits().items())
         },
+    }
+
+
+def settings_schema() -> dict[str, Any]:
+    """`controller.config` of the nginx-ingress chart: the settings that the controller knows; it reads their values."""
+    value = {"type": ["string", "integer", "boolean", "null"]}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: dict(value) for name in SUPPORTED_SETTINGS},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,29 @@ def test_a_value_that_the_schema_refuses_is_told_with_its_line_and_the_nearest_k
         _ = load(root).objects
     assert caught.value.what == f"{key}: the values do not fit the chart"
     assert (caught.value.where, caught.value.hint) == (where, hint or "mend the keys that are named")
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("switch", ["condition: subEnabled", "tags: [extra]"])
+def test_a_dependency_that_is_off_refuses_what_it_does_not_know(tmp_path: Path, switch: str, archived: bool) -> None:
+    root = small_repository(tmp_path)
+    chart = root / "meta/Chart.yaml"
+    chart.write_text(chart.read_text().replace("sub}", f"sub, {switch}}}"))
+    schema = '{"additionalProperties": false, "properties": {"word": {}, "global": {}}}'
+    (root / "charts/sub/values.schema.json").write_text(schema)
+    layer = root / "config/one.yaml"
+    layer.write_text(f"{layer.read_text()}subEnabled: false\ntags: {{extra: false}}\n")
+    if archived:
+        (root / "meta/charts").mkdir()
+        with tarfile.open(root / "meta/charts/sub-2.0.0.tgz", "w:gz") as packed:
+            packed.add(root / "charts/sub", "sub")
+        shutil.rmtree(root / "charts")
+        chart.write_text(chart.read_text().replace("file://../charts/sub", "https://charts.example.org"))
+    assert [found["metadata"]["name"] for found in load(root).objects] == ["a"]
+    layer.write_text(f"{layer.read_text()}sub: {{wrod: 1}}\n")
+    with pytest.raises(ChartError, match=r"sub\.wrod: the values do not fit") as refused:
+        _ = load(root).objects
+    assert (refused.value.where, refused.value.hint) == ("config/one.yaml:7", "did you mean 'word'?")
 
 
 @pytest.mark.parametrize(("line", "key"), [("domain: Not_A_Name", "global.domain"), ("domain: 7", "global.domain")])

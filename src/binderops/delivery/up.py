@@ -20,7 +20,9 @@ async def up(workspace: Workspace, *, build_images: BuildImages, gate: Gate, pro
     Whatever breaks it off (an error, Ctrl-C) leaves a state that the next run goes on from: each step looks first at
     what is already there.
     """
-    ports = workspace.deployment().public.ports
+    wanted = workspace.deployment()
+    _ = wanted.objects  # files that are wrong are told before anything is made or started
+    ports = wanted.public.ports
     with running(progress, "this machine") as step:
         machine = step.summary = await workspace.target.examine(ports=ports, report=step.say)
         if workspace.environment.target.node is not None:

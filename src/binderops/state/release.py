@@ -14,6 +14,7 @@ from binderops.helm.rendering import merged_values, render_chart
 from binderops.secrets.values import Secret, conceal, reveal_for_helm, secrets_in
 from binderops.state.chart import ChartArchive
 from binderops.state.schema_errors import first_mistake
+from binderops.state.switched_off import schemas_only
 from binderops.state.values import Layers
 
 Object = dict[str, Any]
@@ -50,10 +51,15 @@ class ReleaseState:
 
     @cached_property
     def objects(self) -> list[Object]:
-        """Every object of the render, hooks included, in Helm's order. Never shown: secrets stand in it."""
+        """Every object of the render, hooks included, in Helm's order. Never shown: secrets stand in it.
+
+        Raises ChartError, also for values of a dependency that is switched off.
+        """
         try:
+            values = self.values_for_helm()
+            _ = render_chart(schemas_only(self.chart.content), values, release=self.release, namespace=self.namespace)
             return parse_manifests(
-                render_chart(self.chart.content, self.values_for_helm(), release=self.release, namespace=self.namespace)
+                render_chart(self.chart.content, values, release=self.release, namespace=self.namespace)
             )
         except ChartError as error:
             told, where, why, hint = error.what, error.where, self.concealed(error.why or ""), error.hint
