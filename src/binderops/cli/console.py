@@ -5,7 +5,6 @@ Progress and errors go to standard error, results to standard output, so that `-
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from binderops.cli.terminal import json_text, shown
 from binderops.delivery.results import Result, VerdictInfo
 from binderops.errors import BinderOpsError
 
@@ -50,11 +50,11 @@ class ConsoleProgress:
 
     def say(self, step: str, text: str, *, fraction: float | None = None) -> None:
         """Shown in place on a terminal; elsewhere a line every ten seconds, if the text changed."""
-        text = text.splitlines()[0] if text else ""
+        text = next(iter(shown(text).splitlines()), "")
         if self._live is not None:
             self._live.update(self._running(step, text, fraction))
         elif text != self._last and time.monotonic() - self._started > 10:
-            self.console.print(f"  {step:<{_STEP_WIDTH}} {escape(text)}")
+            self.console.print(f"  {step:<{_STEP_WIDTH}} {_safe(text)}")
             self._started, self._last = time.monotonic(), text
 
     def end(self, step: str, text: str, *, ok: bool = True) -> None:
@@ -63,7 +63,7 @@ class ConsoleProgress:
             self._live.stop()
             self._live = None
         mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
-        self.console.print(f"{mark} {step:<{_STEP_WIDTH}} {escape(text)}")
+        self.console.print(f"{mark} {step:<{_STEP_WIDTH}} {_safe(text)}")
 
     def _running(self, step: str, text: str, fraction: float | None) -> Spinner:
         bar = ""
@@ -76,32 +76,37 @@ class ConsoleProgress:
         return Spinner("dots", line)
 
 
+def _safe(text: str) -> str:
+    """Text that may come from strangers' programs: neither Rich nor the terminal finds a command in it."""
+    return escape(shown(text))
+
+
 def show_error(error: BinderOpsError, *, as_json: bool) -> None:
     """An error in its four parts; as JSON on standard output where that was asked for."""
     if as_json:
         told = {"id": error.reference, "what": error.what, "where": error.where, "why": error.why, "hint": error.hint}
-        print(json.dumps({"error": told}, ensure_ascii=False, indent=2))  # noqa: T201
+        print(json_text({"error": told}, indent=2))  # noqa: T201
         return
     console = error_console()
-    console.print(f"[red]✗[/red] [bold]{escape(error.what)}[/bold]  [dim]({error.reference})[/dim]")
+    console.print(f"[red]✗[/red] [bold]{_safe(error.what)}[/bold]  [dim]({error.reference})[/dim]")
     for label, text in (("where", error.where), ("why", error.why), ("to do", error.hint)):
         if text:
-            first, *rest = text.splitlines()
-            console.print(f"  [dim]{label:<6}[/dim] {escape(first)}")
+            first, *rest = shown(text).splitlines() or [""]
+            console.print(f"  [dim]{label:<6}[/dim] {_safe(first)}")
             for line in rest:
-                console.print(f"         {escape(line)}")
+                console.print(f"         {_safe(line)}")
 
 
 def show_json(result: Result) -> None:
     """The result as one JSON document."""
-    print(json.dumps(result.model_dump(mode="json"), ensure_ascii=False, indent=2))  # noqa: T201
+    print(json_text(result.model_dump(mode="json"), indent=2))  # noqa: T201
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
     """A plain table on standard output."""
     table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*(_safe(str(cell)) for cell in row))
     Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
@@ -109,7 +114,7 @@ def show_lines(lines: Sequence[tuple[str, str]]) -> None:
     """Label and text, a line each, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
     for label, text in lines:
-        console.print(f"  [dim]{label:<8}[/dim] {escape(text)}")
+        console.print(f"  [dim]{_safe(f'{label:<8}')}[/dim] {_safe(text)}")
 
 
 def verdict_words(found: VerdictInfo) -> str:

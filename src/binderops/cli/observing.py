@@ -21,6 +21,7 @@ from binderops.cli.app import (
     perform,
 )
 from binderops.cli.console import ConsoleProgress, show_error, show_lines, show_table, verdict_words
+from binderops.cli.terminal import ShownStream, json_text
 from binderops.cli.wiring import open_project, open_workspace, workspace_of
 from binderops.delivery.looking import environment_status
 from binderops.delivery.looking import logs as read_logs
@@ -109,17 +110,17 @@ def logs(
 
     Example: binderops logs hub --tail 50
     """
-    import json
 
     async def action() -> None:
+        text = ShownStream()
         workspace = open_workspace(directory, environment)
         async for pod, chunk in read_logs(workspace, app_name, follow=follow, tail=tail, previous=previous):
             if output is Output.json:
                 for line in chunk.decode(errors="replace").splitlines():
-                    print(json.dumps({"pod": pod, "text": line}, ensure_ascii=False), flush=True)  # noqa: T201
+                    print(json_text({"pod": pod, "text": line}), flush=True)  # noqa: T201
             else:
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
+                print(text.feed(chunk), end="", flush=True)  # noqa: T201
+        print(text.end(), end="")  # noqa: T201
 
     try:
         asyncio.run(action())
