@@ -1,17 +1,18 @@
-"""`python -m bench [NAME …]`: known, new, up, memory, secrets; all of them where none is named. Needs root."""
+"""`python -m bench [NAME …]`: known, new, up, ready, memory, secrets; all of them where none is named. Needs root."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import subprocess
 import sys
 
-from bench.deployment import BINDEROPS, ROOT, idle_memory, up_with_images
+from bench.deployment import idle_memory, up_with_images
 from bench.launch import known_image, new_repository
+from bench.place import binderops
+from bench.ready import node_ready
 from bench.secrets import both_environments
 
-NAMES = ("known", "new", "up", "memory", "secrets")
+NAMES = ("known", "new", "up", "ready", "memory", "secrets")
 
 
 def main() -> int:
@@ -23,13 +24,15 @@ def main() -> int:
     options = parser.parse_args()
     names = options.names or list(NAMES)
     if set(names) != {"secrets"}:
-        subprocess.run([BINDEROPS, "up", "local"], cwd=ROOT, check=True, timeout=1800)
+        binderops("up", seconds=1800, quiet=False)
     if "known" in names:
         asyncio.run(known_image(options.n)).show()
     if "new" in names:
         asyncio.run(new_repository(max(3, options.n // 2))).show()
     if "up" in names:
         up_with_images(3).show()
+    if "ready" in names:
+        node_ready(options.n).show()
     if "memory" in names:
         idle_memory(options.idle).show()
     if "secrets" in names:

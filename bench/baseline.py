@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import httpx
 
+from bench.place import ENVIRONMENT, RUN
 from binderops.podman import Podman
 
-NODE = "local"
-SOCKET = Path(os.environ.get("BINDEROPS_RUN", "/run/binderops")) / NODE / "podman" / "podman.sock"
+SOCKET = RUN / ENVIRONMENT / "podman" / "podman.sock"
 _DEADLINE = 60.0
 RECIPE = (
     "libpod create + start of the image that the launch used, with its memory and CPU limits, host network, the same "

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 
-from bench.baseline import NODE
+from bench.place import ENVIRONMENT, RUN, STATE, binderops
 from bench.report import Report, Series
 
-ROOT = Path(__file__).parents[1]
-BINDEROPS = str(Path(sys.executable).parent / "binderops")
-STATE = Path(os.environ.get("BINDEROPS_STATE", "/var/lib/binderops"))
 # What a process's command holds, the first that fits; the rest of a pod's processes are counted as "other".
 _MARKS = {
     "node": "binderops.node --state",
@@ -39,9 +33,9 @@ def up_with_images(n: int) -> Report:
     report = Report("up-again", "down and up in turn")
     samples = []
     for _ in range(n):
-        subprocess.run([BINDEROPS, "down", "local"], cwd=ROOT, check=True, capture_output=True, timeout=300)
+        binderops("down", seconds=300)
         started = time.monotonic()
-        subprocess.run([BINDEROPS, "up", "local"], cwd=ROOT, check=True, capture_output=True, timeout=600)
+        binderops("up", seconds=600)
         samples.append(time.monotonic() - started)
     recipe = "binderops down; then binderops up to its proof"
     report.series = [Series("up, images present", recipe, "s", samples, bar=25)]
@@ -49,11 +43,11 @@ def up_with_images(n: int) -> Report:
 
 
 def idle_memory(seconds: float) -> Report:
-    """PSS of each process of `local` after it was left alone for so many seconds; other nodes' are not counted."""
+    """PSS of each process of the deployment after so many seconds left alone; other nodes' are not counted."""
     report = Report("memory-idle", f"after {seconds:.0f} s without a request")
     time.sleep(seconds)
     found = dict.fromkeys([*_MARKS, "other"], 0.0)
-    for process in _processes(STATE / "nodes" / NODE):
+    for process in _processes(STATE / "nodes" / ENVIRONMENT):
         found[_name_of(process)] += _pss(process) / 1024**2
     for name, mebibytes in found.items():
         if mebibytes:
@@ -75,7 +69,7 @@ def _is_top(command: list[str], state: Path) -> bool:
     if command and command[0].endswith("/conmon"):
         return any(word.startswith(f"{state}/") for word in command)
     # The forwarder outlives the node that started it.
-    run = f"{os.environ.get('BINDEROPS_RUN', '/run/binderops')}/{state.name}/"
+    run = f"{RUN}/{state.name}/"
     is_ours = str(state.parents[1]) in command and state.name in command
     return ("binderops.node" in command and is_ours) or any(run in word for word in command)
 

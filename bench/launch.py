@@ -10,20 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.baseline import RECIPE, bare_container
+from bench.place import DIRECTORY, ENVIRONMENT
 from bench.report import Report, Series
 from binderops.cli.wiring import open_workspace
 from binderops.delivery.launching import Launched, launch
 from binderops.delivery.proving import end_server, launch_folder, local_token
 from binderops.delivery.workspace import Workspace
 
-ROOT = Path(__file__).parents[1]
 REQUIREMENTS = "idna\ntoolz\nsortedcontainers\n"
 
 
 async def known_image(n: int) -> Report:
     """Interleaved: a launch of an image that is there, then the bare container, n times."""
-    workspace = open_workspace(ROOT, "local")
-    first = await _launch_folder(workspace, ROOT / "examples" / "hello")
+    workspace = open_workspace(DIRECTORY, ENVIRONMENT)
+    first = await _launch_folder(workspace, DIRECTORY / "examples" / "hello")
     await end_server(first)
     report = Report("launch-known", "launch and bare container in turn")
     launches, bare, phases = [], [], []
@@ -56,7 +56,7 @@ async def known_image(n: int) -> Report:
 
 async def new_repository(n: int) -> Report:
     """Interleaved: a repository that nobody built before, by our buildpack and as a plain Dockerfile with pip."""
-    workspace = open_workspace(ROOT, "local")
+    workspace = open_workspace(DIRECTORY, ENVIRONMENT)
     report = Report("launch-new", "requirements.txt and Dockerfile in turn")
     ours, plain, phases = [], [], []
     for _ in range(n):

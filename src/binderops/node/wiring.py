@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from binderops.kube.client import Client
+from binderops.kube.kinds import POD, SERVICE
+from binderops.kube.objects import spec_of
 from binderops.node import controllers, dns, network, pods
 from binderops.node.config import NodeConfig
 from binderops.node.rooms import Room, keep_running
@@ -33,8 +35,11 @@ async def stop_everything(config: NodeConfig) -> None:
 
 
 async def _run_machine(config: NodeConfig, settled: asyncio.Event) -> None:
-    """Network, DNS and pods: they share the pods' networks, and wait for the bridge."""
-    await network.ensure_base(config)
+    """Network, DNS and pods: they share the pods' networks, and wait for the bridge; the engine starts meanwhile."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_settle_at_once(config, settled))
+        group.create_task(network.ensure_base(config))
+        group.create_task(pods.prepare(config))
     pod_network = network.PodNetwork(config)
     pods_settled, network_settled = asyncio.Event(), asyncio.Event()
 
@@ -55,6 +60,15 @@ async def _run_machine(config: NodeConfig, settled: asyncio.Event) -> None:
             group.create_task(keep_running(room), name=room.name)
         await network_settled.wait()
         await pods_settled.wait()
+        settled.set()
+
+
+async def _settle_at_once(config: NodeConfig, settled: asyncio.Event) -> None:
+    """Set `settled` where the API tells nothing of this machine yet: no pod bound to it, no Service to publish."""
+    async with _client(config, "kubelet") as client:
+        bound = await client.list(POD, fields=f"spec.nodeName={config.name}", metadata_only=True)
+        services = await client.list(SERVICE)
+    if not bound.items and not any(spec_of(each).get("type") == "LoadBalancer" for each in services.items):
         settled.set()
 
 

@@ -1,7 +1,7 @@
 """The kubelet's half of the node: pods, run by Podman, and reported to the Kubernetes API.
 
 `run(client, config, network)` keeps going until it is cancelled; containers run on then, and are found again.
-`stop(config)` ends them.
+`prepare(config)` starts the engine ahead of that; `stop(config)` ends them.
 
     manager   a worker for each pod, adoption after a restart, volumes that follow the API
     worker    one pod: what to do next, and its status
@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from binderops.node.pods.running import run
+from binderops.node.pods.running import prepare, run
 from binderops.node.pods.stopping import stop
 
-__all__ = ["run", "stop"]
+__all__ = ["prepare", "run", "stop"]

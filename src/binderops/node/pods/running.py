@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from binderops.errors import EngineError, KubernetesError
+from binderops.errors import EngineError, KubernetesError, MachineError
 from binderops.kube.client import Client
 from binderops.kube.events import EventRecorder
 from binderops.kube.informer import EventType, Informer
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
+
+
+async def prepare(config: NodeConfig) -> None:
+    """Start the engine while the network is made: `run` then finds it. What is wrong with it is `run`'s to say."""
+    with contextlib.suppress(EngineError, MachineError, OSError):
+        await engine.begin(config)
 
 
 async def run(client: Client, config: NodeConfig, network: PodNetwork, *, settled: asyncio.Event | None = None) -> None:
