@@ -20,7 +20,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs/operate/commands.md": commands_page(),
         ROOT / "docs/operate/values-keys.md": keys_page(ROOT),
-        ROOT / "docs/overview.md": overview_page(ROOT, "local"),
+        ROOT / "docs/overview.md": overview_page(ROOT),
         ROOT / "docs/binderops.schema.json": json.dumps(json_schema(), indent=2) + "\n",
     }
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from binderops.state.chart import dependencies_of
-from binderops.state.deployment import Deployment, Object, load_deployment
-from binderops.state.documents import read_document
-from binderops.state.project import load_project
+from binderops.state.deployment import Deployment, load_deployment
+from binderops.state.documents import Document, KeyPath, read_document
+from binderops.state.overview_objects import Part, Places, hosts, parts_of, services, workloads
+from binderops.state.project import Project, load_project
+from binderops.state.values import get_path
 
 _INTRODUCTION = """\
 # The production environment
@@ -38,87 +41,129 @@ _SEED = [
 ]
 
 
-def overview_page(root: Path, environment: str) -> str:
-    """docs/overview.md, from the files and the render of one environment."""
+def overview_page(root: Path) -> str:
+    """docs/overview.md, from the files and the render of every environment."""
     project = load_project(root)
-    deployment = load_deployment(root, project, environment)
+    pictures = [_Picture(root, project, name) for name in project.environments]
     parts = [
         _INTRODUCTION,
+        "## Repositories\n\n" + _table(("what", "where", "pinned or set by"), _repositories(pictures)),
         "## Where the seed's paths are\n\n" + _table(("there", "here", "what"), _SEED),
-        "## Environments\n\n" + _table(("environment", "runs on", "layers, later ones win"), _environments(root)),
-        "## Charts\n\n" + _table(("chart", "version", "from", "switched by"), _charts(root, project.chart)),
+        "## Environments\n\n" + _table(("environment", "runs on", "layers, later ones win"), _environments(project)),
+        "## Charts\n\n" + _table(("chart", "its settings", "switched by", *project.environments), _charts(pictures)),
         "## Images\n\n" + _table(("image", "made from", "its digest is written to"), _images(root, project.images)),
-        f"## Hosts of `{environment}`\n\n" + _table(("host", "path", "served by", "Ingress"), _hosts(deployment)),
-        f"## Services of `{environment}`\n\n" + _table(("Service", "type", "ports", "selects"), _services(deployment)),
-        f"## What runs in `{environment}`\n\n" + _table(("object", "containers"), _workloads(deployment)),
+        *(_section(picture) for picture in pictures),
     ]
     return "\n".join(parts)
 
 
-def _environments(root: Path) -> Iterable[Sequence[str]]:
-    for name, found in load_project(root).environments.items():
+@dataclass(frozen=True)
+class _Picture:
+    """One environment, rendered once."""
+
+    root: Path
+    project: Project
+    name: str
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        return load_deployment(self.root, self.project, self.name)
+
+    @cached_property
+    def folders(self) -> dict[KeyPath, str]:
+        """The block of each dependency that is kept in this repository → its folder."""
+        return dict(_dependencies(self.root, self.project.chart))
+
+    @cached_property
+    def places(self) -> Places:
+        return Places.of(self.root, self.deployment, self.project.chart, self.folders)
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        return parts_of(self.deployment, self.folders)
+
+
+def _section(picture: _Picture) -> str:
+    parts, places = picture.parts, picture.places
+    tables = [
+        "### Hosts\n\n" + _table(("host", "Service", "set by"), hosts(parts, places)),
+        "### Services\n\n" + _table(("Service", "type, ports", "in front of", "settings"), services(parts, places)),
+        "### What runs\n\n" + _table(("object", "images", "settings"), workloads(parts, places)),
+    ]
+    return "\n".join([f"## The environment `{picture.name}`\n", *tables])
+
+
+def _repositories(pictures: Sequence[_Picture]) -> Iterator[Sequence[str]]:
+    first = pictures[0]
+    chart, meta = first.project.chart, _meta(first.root, first.project.chart)
+    yield "the deployment", f"this one: `{chart}/`, `config/`, `secret/config/`, `images/`", "`binderops.yaml`"
+    for index, dependency in enumerate(dependencies_of(first.root, chart)):
+        source = str(dependency.get("repository", ""))
+        where = f"this one: `{source.rpartition('../')[2]}/`" if source.startswith("file://") else f"`{source}`"
+        pinned = meta.place(("dependencies", str(index), "version"))
+        yield f"chart `{dependency['name']}` {dependency['version']}", where, f"`{pinned}`"
+    for picture in pictures:
+        key = "binderhub.config.BinderHub.repo_providers"
+        providers = get_path(picture.deployment.computed, key) or {}
+        names = ", ".join(f"`{prefix}` ({name})" for prefix, name in sorted(providers.items()) if name)
+        yield f"what visitors of `{picture.name}` launch", names, picture.places.cell(key)
+    for picture in pictures:
+        proof = picture.project.environment(picture.name).proof
+        yield f"the proof of `{picture.name}`", f"this one: `{proof}/`", f"`binderops.yaml`, `{picture.name}.proof`"
+
+
+def _meta(root: Path, folder: str) -> Document:
+    return read_document(root / folder / "Chart.yaml", name=f"{folder}/Chart.yaml")
+
+
+def _environments(project: Project) -> Iterable[Sequence[str]]:
+    for name, found in project.environments.items():
         node = found.target.node
         cluster = found.target.cluster
         where = f"node `{node.name}`, API port {node.api_port}" if node else f"cluster `{cluster and cluster.context}`"
         yield f"`{name}`", where, ", ".join(f"`{layer}`" for layer in found.layers)
 
 
-def _charts(root: Path, chart: str) -> Iterable[Sequence[str]]:
-    for folder in (chart, *_local_dependencies(root, chart)):
-        meta = read_document(root / folder / "Chart.yaml", name=f"{folder}/Chart.yaml").values
-        yield f"`{meta['name']}`", str(meta["version"]), f"`{folder}/`", f"`{folder}/values.yaml`"
+def _charts(pictures: Sequence[_Picture]) -> Iterator[Sequence[str]]:
+    first = pictures[0]
+    root, chart = first.root, first.project.chart
+    meta = _meta(root, chart).values
+    yield f"`{meta['name']}` {meta['version']}", f"`{chart}/values.yaml`", "-", *["on"] * len(pictures)
+    conditions: dict[KeyPath, str] = {
+        (str(dependency["name"]),): str(dependency.get("condition") or "")
+        for dependency in dependencies_of(root, chart)
+    }
+    for block, folder in first.folders.items():
+        meta = _meta(root, folder).values
+        switch = conditions.get(block[:1], "")
+        states = [_switch(picture, switch) for picture in pictures]
+        own = conditions.get(block, "")
+        switched = f"`{own}`" if own else (f"with `{block[0]}`" if len(block) > 1 else "-")
+        yield f"`{meta['name']}` {meta['version']}", f"`{'.'.join(block)}`, `{folder}/values.yaml`", switched, *states
 
 
-def _local_dependencies(root: Path, chart: str) -> Iterable[str]:
+def _switch(picture: _Picture, key: str) -> str:
+    if not key:
+        return "on"
+    word = "on" if get_path(picture.deployment.computed, key) else "off"
+    return f"{word}: {picture.places.cell(key).partition(': ')[2].partition(',')[0]}"
+
+
+def _dependencies(root: Path, chart: str, block: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     for dependency in dependencies_of(root, chart):
         repository = str(dependency.get("repository", ""))
         if repository.startswith("file://"):
             folder = (root / chart / repository.removeprefix("file://")).resolve().relative_to(root.resolve())
-            yield folder.as_posix()
+            below = (*block, str(dependency["name"]))
+            yield below, folder.as_posix()
             for inner in sorted((root / folder / "charts").glob("*/Chart.yaml")):
-                yield inner.parent.relative_to(root).as_posix()
+                yield (*below, inner.parent.name), inner.parent.relative_to(root).as_posix()
 
 
 def _images(root: Path, paths: dict[str, tuple[str, ...]]) -> Iterable[Sequence[str]]:
     for name in sorted(path.parent.name for path in root.glob("images/*/Containerfile")):
         written = ", ".join(f"`{path}`" for path in paths.get(name, ())) or "(the others start from it)"
         yield f"`{name}`", f"`images/{name}/`", written
-
-
-def _hosts(deployment: Deployment) -> Iterable[Sequence[str]]:
-    for found in _of_kind(deployment.objects, "Ingress"):
-        for rule in found["spec"].get("rules") or []:
-            for path in (rule.get("http") or {}).get("paths") or []:
-                service = path["backend"]["service"]
-                port = service["port"].get("number") or service["port"].get("name")
-                yield (
-                    f"`{rule.get('host', '*')}`",
-                    f"`{path.get('path', '/')}`",
-                    f"Service `{service['name']}:{port}`",
-                    f"`{found['metadata']['name']}`",
-                )
-
-
-def _services(deployment: Deployment) -> Iterable[Sequence[str]]:
-    for found in _of_kind(deployment.objects, "Service"):
-        spec = found["spec"]
-        ports = ", ".join(f"{port['port']}" for port in spec.get("ports") or [])
-        selector = ", ".join(f"{key}={value}" for key, value in sorted((spec.get("selector") or {}).items()))
-        yield f"`{found['metadata']['name']}`", spec.get("type", "ClusterIP"), ports, f"`{selector}`"
-
-
-def _workloads(deployment: Deployment) -> Iterable[Sequence[str]]:
-    for kind in ("Deployment", "StatefulSet", "DaemonSet", "CronJob"):
-        for found in _of_kind(deployment.objects, kind):
-            containers = found["spec"].get("template", {}).get("spec", {}).get("containers") or []
-            names = ", ".join(f"`{container['name']}`" for container in containers)
-            yield f"{kind} `{found['metadata']['name']}`", names
-
-
-def _of_kind(objects: Iterable[Object], kind: str) -> list[dict[str, Any]]:
-    return sorted(
-        (found for found in objects if found["kind"] == kind), key=lambda found: str(found["metadata"]["name"])
-    )
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
