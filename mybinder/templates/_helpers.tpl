@@ -10,13 +10,15 @@ release: {{ (index . 0).Release.Name }}
 heritage: {{ (index . 0).Release.Service }}
 {{- end }}
 
-{{- /* An image: (list ROOT OWN FALLBACK): the component's own key, else global.images.FALLBACK. A tag that is a digest joins by @. */ -}}
+{{- /* An image: (list ROOT OWN NAME): the component's own key, else global.images.NAME, else (an image of the operator's that is
+not locked yet) NAME as this machine builds it. A tag that is a digest joins by @. */ -}}
 {{- define "mybinder.image" -}}
 {{- $root := index . 0 -}}
 {{- $own := index . 1 | default dict -}}
 {{- $shared := get (($root.Values.global).images | default dict) (index . 2) | default dict -}}
 {{- $image := ternary $own $shared (not (empty $own.name)) -}}
-{{- $name := required (printf "no image: set global.images.%s, or the component's own image.name" (index . 2)) $image.name -}}
+{{- $unlocked := ternary "" (printf "localhost/binderops/%s" (index . 2)) (hasKey (($root.Values.global).images | default dict) (index . 2)) -}}
+{{- $name := required (printf "no image: set global.images.%s, or the component's own image.name" (index . 2)) ($image.name | default $unlocked) -}}
 {{- $tag := $image.tag | default "latest" | toString -}}
 {{- $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag -}}
 {{- end }}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import helm_python
 import pytest
+import yaml
 from tests.charts.conftest import at, merge
 
 MOUNT = at(
@@ -45,5 +48,23 @@ def test_one_without_the_other_is_refused(render: Any, values: dict[str, Any], w
         render(values)
 
 
-def test_values_of_an_operators_own_templates_have_a_place(render: Any) -> None:
-    assert render(at("extra.watch", {"schedule": "* * * * *", "image": {"name": "x", "tag": "y"}}))
+@pytest.mark.parametrize(
+    ("extra", "image"),
+    [
+        ({}, "localhost/binderops/watch:latest"),
+        ({"image": {"name": "example.org/watch", "tag": "sha256:1"}}, "example.org/watch@sha256:1"),
+    ],
+    ids=["before the first build", "locked"],
+)
+def test_a_template_of_the_operators_own(
+    tree: Path, local_values: dict[str, Any], tmp_path: Path, extra: dict[str, Any], image: str
+) -> None:
+    chart = tmp_path / "mybinder"
+    shutil.copytree(tree / "mybinder", chart)
+    (chart / "templates/watch").mkdir()
+    (chart / "templates/watch/pod.yaml").write_text(
+        'image: {{ include "mybinder.image" (list . .Values.extra.watch.image "watch") }}\n'
+    )
+    with helm_python.Chart.load(chart) as loaded:
+        files = loaded.render(merge(local_values, at("extra.watch", extra)), name="binder", namespace="binder")
+    assert yaml.safe_load(files["mybinder/templates/watch/pod.yaml"]) == {"image": image}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -13,26 +14,28 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
+from playwright.sync_api import expect, sync_playwright
 from ruamel.yaml import YAML
 from tests.e2e.conftest import NAME, ROOT, UP_DEADLINE, Deployed
 from tests.e2e.launches import Binder, Server
+from tests.e2e.test_e2e_browser import CHROMIUM, FLAGS, PICTURES, picture
 
-pytestmark = [pytest.mark.root, pytest.mark.podman, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
 
 PAGE = ROOT / "docs/operate/extra-software.md"
 CONFIG = "jupyter_server_config.json"
-CULLED_AFTER = 10  # seconds, for the page's five minutes
+CULLED_AFTER = 6  # seconds, for the page's five minutes
 
 
-def files_of_the_page() -> dict[str, str]:
-    """What the page says to write: file → text, for each block whose last sentence before it names a file."""
-    found: dict[str, str] = {}
+def files_of_the_page() -> dict[str, list[str]]:
+    """What the page says to write: file → its blocks, for each block whose last sentence before it names a file."""
+    found: dict[str, list[str]] = {}
     introduction = ""
     for number, part in enumerate(re.split(r"^```.*\n", PAGE.read_text(), flags=re.M)):
         if number % 2 == 0:
             introduction = re.split(r"\.\s|\n\n", part.strip())[-1]
         elif named := re.search(r"`([\w./-]+)`", introduction):
-            found[named[1]] = part
+            found.setdefault(named[1], []).append(part)
     return found
 
 
@@ -74,8 +77,9 @@ def extended(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> It
     """What `up` answers with the page's files in a copy of the repository; the deployment is put back at the end."""
     root = tmp_path_factory.mktemp("newcomer") / "repository"
     shutil.copytree(deployed.root, root)
-    for name, text in files_of_the_page().items():
-        write(root, name, text)
+    for name, texts in files_of_the_page().items():
+        for text in texts:
+            write(root, name, text)
     shorter = {"cull_idle_timeout": CULLED_AFTER, "cull_interval": 1}
     write(root, "config/local.yaml", json.dumps({"etcJupyter": {CONFIG: {"MappingKernelManager": shorter}}}))
     before = deployed.json("state", NAME)
@@ -107,7 +111,7 @@ def test_a_cronjob_runs_its_own_image(
 def test_a_file_is_in_every_notebook_and_culls_inside_the_server(extended: dict[str, Any], binder: Binder) -> None:
     server = binder.launch("local/hello/HEAD")
     try:
-        said = json.loads(server.run(f"print(open('/etc/jupyter/{CONFIG}').read())"))
+        said = json.loads(ast.literal_eval(server.run(f"open('/etc/jupyter/{CONFIG}').read()")))
         assert said["ServerApp"] == {"shutdown_no_activity_timeout": 600}
         assert said["MappingKernelManager"]["cull_idle_timeout"] == CULLED_AFTER
 
@@ -119,6 +123,24 @@ def test_a_file_is_in_every_notebook_and_culls_inside_the_server(extended: dict[
         assert time.monotonic() > started + CULLED_AFTER / 2, "it went away, but not for being idle"
     finally:
         ask(server, "POST", "api/shutdown")
+
+
+def test_pages_carry_the_operators_words_templates_and_files(extended: dict[str, Any], binder: Binder) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS)) as chromium,
+    ):
+        page = chromium.new_page(viewport={"width": 1280, "height": 860})
+        page.goto(binder.url)
+        expect(page.locator(".banner")).to_have_text("Maintenance on Monday: what stops, and when")
+        picture(page, "own-banner")
+        page.goto(f"{binder.url}about")
+        expect(page.get_by_text("Run by the library of Example University.")).to_be_visible()
+        expect(page.locator(".contact")).to_have_text("Questions: binder@example.org")
+        expect(page.locator(".contact")).to_have_css("border-left-width", "4px")
+        expect(page.get_by_role("link", name="what stops, and when")).to_be_visible()
+        picture(page, "own-about")
 
 
 def ask(server: Server, method: str, path: str) -> httpx.Response:

@@ -9,10 +9,19 @@ import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from binderops.errors import ImageError
-from binderops.images import ImagePlaces, MachineSettings, build_images, own_images, read_lock, remove_images
+from binderops.images import (
+    ImagePlaces,
+    MachineSettings,
+    build_images,
+    own_images,
+    publish_images,
+    read_lock,
+    remove_images,
+)
 from binderops.images.context import source_digest
 from binderops.images.definitions import BASE, CHILDREN, Sources
 from binderops.images.engine import ImageEngine
@@ -161,13 +170,14 @@ async def test_removal_leaves_nothing(state: Path) -> None:
     assert str(state) not in Path("/proc/self/mountinfo").read_text()
 
 
+async def _nothing(*_: object, **__: object) -> None:
+    """In place of the build pods' base, which these tiny images cannot unpack."""
+
+
 async def test_own_images_are_built_after_the_platforms_and_follow_what_they_start_from(
     state: Path, project: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing(*_: object, **__: object) -> None:
-        """In place of the build pods' base, which these tiny images cannot unpack."""
-
-    monkeypatch.setattr("binderops.images.building.prepare_build_base", nothing)
+    monkeypatch.setattr("binderops.images.building.prepare_build_base", _nothing)
     root = tmp_path / "repository"
     for name, start in {"tool": "base", "above": "tool"}.items():
         (root / "images" / name).mkdir(parents=True)
@@ -192,3 +202,21 @@ async def test_own_images_are_built_after_the_platforms_and_follow_what_they_sta
     assert {"base", "tool", "above"} <= await outcome()
     (project.root / "images/notebook/content").write_text("two")
     assert await outcome() == {"notebook"}
+
+
+async def test_published_images_are_locked_by_the_digest_that_the_registry_has(
+    state: Path, project: Sources, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("binderops.images.building.prepare_build_base", _nothing)
+    built = await build_images(state, progress=lambda _: None, settings=MachineSettings(), sources=project)
+    told: list[ImageProgress] = []
+    lock = await publish_images(state, f"{registry}/example/binder", progress=told.append, insecure=True)
+    assert set(lock.images) == set(built.images) == {event.image for event in told if event.state == "built"}
+    accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    async with httpx.AsyncClient(base_url=f"http://{registry}/v2/example/binder/", headers=accepted) as client:
+        for name, image in lock.images.items():
+            assert image.repository == f"{registry}/example/binder/{name}"
+            answer = await client.head(f"{name}/manifests/{image.digest}")
+            assert (answer.status_code, answer.headers["docker-content-digest"]) == (200, image.digest)
+    with pytest.raises(ImageError, match="pushing the image build failed"):
+        await publish_images(state, "127.0.0.1:9/x", progress=told.append, insecure=True)
