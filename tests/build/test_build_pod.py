@@ -117,15 +117,57 @@ def test_an_images_own_variables_win() -> None:
     assert configuration["mounts"][0]["options"][:2] == ["bind", "ro"]
 
 
-def test_git_gets_credentials_without_a_file() -> None:
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("protocol=https\nhost=git.example", True),
+        ("protocol=https\nhost=git.example:8443", False),
+        ("protocol=http\nhost=git.example", False),
+        # What a submodule, an .lfsconfig or a redirect may name.
+        ("protocol=https\nhost=evil.example", False),
+        ("protocol=https\nhost=git.example.evil.example", False),
+    ],
+)
+def test_git_gets_credentials_without_a_file_and_only_for_the_repositorys_host(asked: str, told: bool) -> None:
     environment = {"GIT_CREDENTIAL_ENV": "username=u\npassword=%canary"}
-    variables = {**environment, **git_environment(environment), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    own = git_environment(environment, "https://me@git.example/a/b.git")
+    variables = {**environment, **own, "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
     filled = subprocess.run(
-        ["git", "credential", "fill"], input="protocol=https\nhost=git.example\n\n", env=variables,
-        capture_output=True, text=True, timeout=20, check=True,
+        ["git", "credential", "fill"], input=f"{asked}\n\n", env=variables,
+        capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
-    assert "username=u\npassword=%canary\n" in filled.stdout
-    assert "credential.helper" not in json.dumps(git_environment({}))
+    assert ("username=u\npassword=%canary\n" in filled.stdout) == told
+    assert "canary" not in filled.stdout or told
+    assert "credential" not in json.dumps(git_environment({}, "https://git.example/a"))
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("file:///etc", "transport 'file' not allowed"),
+        ("ext::sh -c touch% /tmp/taken", "transport 'ext' not allowed"),
+        ("ssh://-oProxyCommand=touch/x", "transport 'ssh' not allowed"),
+        ("--upload-pack=touch /tmp/taken", "No url found for submodule path"),
+    ],
+)
+def test_submodules_that_name_no_server_are_refused(tmp_path: Path, url: str, complaint: str) -> None:
+    from tests.git.git_server import git
+
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / ".gitmodules").write_text(f'[submodule "a"]\n\tpath = a\n\turl = {url}\n')
+    git(folder, "add", ".gitmodules")
+    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},a")
+    git(folder, "commit", "-qm", "a commit")
+    variables = {**git_environment({}), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C"}
+    # As repo2docker's provider calls it.
+    updated = subprocess.run(
+        ["git", "submodule", "update", "--init", "--recursive"], cwd=folder, env=variables,
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert updated.returncode != 0
+    assert complaint in updated.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from binderops.cli import console as consoles
 from binderops.cli.console import ConsoleProgress, show_error, show_lines, show_table
 from binderops.cli.terminal import ShownStream, json_text, shown
 from binderops.errors import BinderOpsError
@@ -89,7 +88,7 @@ def test_every_way_out_of_the_console_is_filtered(
     show_lines([(HOSTILE, HOSTILE)])
     show_table(("A",), [(HOSTILE,)])
     progress = ConsoleProgress()
-    monkeypatch.setattr(consoles.time, "monotonic", iter(range(0, 10_000, 100)).__next__)
+    monkeypatch.setattr("binderops.cli.console.time.monotonic", iter(range(0, 10_000, 100)).__next__)
     progress.begin("step")
     progress.say("step", HOSTILE)
     progress.end("step", HOSTILE)

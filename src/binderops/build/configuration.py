@@ -8,9 +8,11 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from binderops.build.machine import prepare_runtime
 from binderops.build.places import PodPlaces
+from binderops.git.process import ALLOWED_PROTOCOLS
 
 _CLEANING_SECONDS = 60
 # A limit in a container must not exceed the pod's own, or runc fails.
@@ -123,13 +125,20 @@ def _auth(environment: Mapping[str, str]) -> dict[str, object]:
         return {"auths": {}}
 
 
-def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return variables for git: no prompts, and the provider's credentials by a helper that keeps no file.
+def git_environment(environment: Mapping[str, str], source: str = "") -> dict[str, str]:
+    """Return variables for git: no prompts, no protocol that reads files, and the provider's credentials.
 
-    GIT_CREDENTIAL_ENV holds lines of git-credential(1), as upstream's helper of the same name expects them.
+    GIT_CREDENTIAL_ENV holds lines of git-credential(1), as upstream's helper of the same name expects them. They are
+    for the host of `source` alone: a submodule or an LFS address may name another, which must not be told them.
     """
-    found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0"}
-    if environment.get("GIT_CREDENTIAL_ENV"):
+    found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0", "GIT_ALLOW_PROTOCOL": ":".join(ALLOWED_PROTOCOLS)}
+    address = urlsplit(source)
+    if environment.get("GIT_CREDENTIAL_ENV") and address.hostname:
         helper = '!f() { test "$1" = get && printf "%b\\n" "$GIT_CREDENTIAL_ENV"; }; f'
-        found |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": helper}
+        host = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
+        found |= {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"credential.{host}.helper",
+            "GIT_CONFIG_VALUE_0": helper,
+        }
     return found

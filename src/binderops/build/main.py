@@ -34,7 +34,7 @@ _ENGINE = "buildah"
 def main(argv: Sequence[str]) -> int:
     """Build as the arguments say; returns the exit code."""
     trust_added_authorities(os.environ, PodPlaces().authorities)
-    os.environ.update(git_environment(os.environ))
+    os.environ.update(git_environment(os.environ, argv[-1] if argv else ""))
     try:
         application = _application(argv)
     except BinderOpsError as error:
