@@ -40,6 +40,16 @@ def test_names_follow_from_the_domain() -> None:
     assert (own.hub_url, own.hub_api_url) == ("https://h.example/x/", "http://hub:8081/x/hub/api/")
 
 
+def test_badges_come_from_their_own_host_where_there_is_one(tmp_path: Path) -> None:
+    place = Place(root=tmp_path)
+    assert from_values({}, place).badge_base_url == ""
+    (tmp_path / "badges").mkdir()
+    (tmp_path / "badges" / "url").write_text("http://static.binder.localhost:8080/\n")
+    assert from_values({}, place).badge_base_url == "http://static.binder.localhost:8080/"
+    own = from_values({"config": {"BinderHub": {"badge_base_url": "https://mybinder.example/"}}}, place)
+    assert own.badge_base_url == "https://mybinder.example/"
+
+
 def test_the_prefix_holds_the_builders_version() -> None:
     one = settings({"global": {"images": IMAGES}}).image_prefix
     other = settings({"global": {"images": {**IMAGES, "notebook": {"name": "n", "tag": "2"}}}}).image_prefix

@@ -119,6 +119,7 @@ TABLE: dict[tuple[str, str], dict[str, Any]] = {
         "ports": {"": (80, "http")},
     },
     ("ConfigMap", "static-config"): {"keys": {"nginx.conf"}},
+    ("ConfigMap", "binder-badges"): {"keys": {"url"}},
     ("ConfigMap", "static-files"): {"keys": {"badge.svg", "badge_logo.svg"}},
     ("Ingress", "static"): {},
     ("Pod", f"{R}-test-health"): {},

@@ -15,7 +15,7 @@ from typing import Any
 import helm_python
 import httpx
 import pytest
-from tests.charts.conftest import Rendered, at
+from tests.charts.conftest import ROOT, Rendered, at
 from tests.programs import program
 
 REDIRECTS = [
@@ -173,7 +173,7 @@ def test_badges(badges: Ask, name: str, size: tuple[str, str]) -> None:
     assert "set-cookie" not in answer.headers
     image = ET.fromstring(answer.text)
     assert (image.get("width"), image.get("height")) == size
-    assert "".join(image.itertext()).split() == ["launch", "binder", "launch", "binder"]
+    assert " ".join(image.itertext()).split() == ["launch", "binder", "launch", "binder"]
 
 
 @pytest.mark.parametrize(
@@ -188,3 +188,34 @@ def test_the_badge_host_has_nothing_else(badges: Ask, path: str) -> None:
 def test_default_backend(default_backend: Ask) -> None:
     assert default_backend("unknown.example.org", "/x").status_code == 404
     assert default_backend("unknown.example.org", "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({"global": {"domain": "binder.example", "publicPort": 8080}}, "http://static.binder.example:8080/"),
+        (
+            {"global": {"domain": "binder.example"}, "static": {"ingress": {"hosts": ["b.example"]}}},
+            "http://b.example/",
+        ),
+        ({"global": {"domain": "binder.example"}, "static": {"enabled": False}}, None),
+        ({"global": {"domain": "binder.example", "publicTlsPort": 443}}, None),
+        (
+            {
+                "global": {"domain": "binder.example", "publicTlsPort": 8443},
+                "static": {"ingress": {"tls": {"enabled": True}}},
+            },
+            "https://static.binder.example:8443/",
+        ),
+    ],
+)
+def test_the_binder_is_told_where_badges_are(render: Any, values: dict[str, Any], url: str | None) -> None:
+    """A page that came by https shows no picture by http: then the binder's own are used."""
+    told = render(values, environment=False).get(("ConfigMap", "binder-badges"))
+    assert (told["data"]["url"] if told else None) == url
+
+
+def test_there_is_one_drawing_of_each_badge() -> None:
+    for name in ("badge.svg", "badge_logo.svg"):
+        binders = ROOT / "src/binderops/binder/web/static/images" / name
+        assert (ROOT / "mybinder/files/static" / name).read_bytes() == binders.read_bytes()

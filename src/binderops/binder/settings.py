@@ -196,6 +196,19 @@ class Settings:
         return Reference.parse(name).repository if name else ""
 
     @property
+    def badge_base_url(self) -> str:
+        """Where badges are served: what `badge_base_url` names, else the host for them where there is one, else "".
+
+        The ConfigMap that tells that host is mounted, and may come and go while the binder runs.
+        """
+        if self.binder.badge_base_url:
+            return self.binder.badge_base_url
+        try:
+            return (self.place.root / "badges" / "url").read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
+
+    @property
     def hub_url(self) -> str:
         """The hub as browsers see it."""
         return self.binder.hub_url or self.common.url_of(f"hub.{self.common.domain}")

@@ -101,7 +101,7 @@ def _page_config(request: Request, binder: Binder) -> dict[str, Any]:
     settings = binder.settings.binder
     return {
         "baseUrl": settings.base_url,
-        "badgeBaseUrl": settings.badge_base_url or visitors.public_url(request, binder.settings),
+        "badgeBaseUrl": binder.settings.badge_base_url or visitors.public_url(request, binder.settings),
         "logoUrl": static_url(settings.base_url, "logo.svg"),
         "logoWidth": "320px",
         "repoProviders": [provider.display.to_json() for provider in binder.providers.values()],
