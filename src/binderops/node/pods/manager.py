@@ -14,6 +14,7 @@ from binderops.kube.kinds import Object
 from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
 from binderops.node.pods import records, sandbox
 from binderops.node.pods.binding import Binder
+from binderops.node.pods.cleaning import ImageCleaner
 from binderops.node.pods.evicting import Evictor
 from binderops.node.pods.identity import owner_of
 from binderops.node.pods.kit import Kit
@@ -76,6 +77,7 @@ class Manager:
                 await asyncio.gather(*(worker.told.wait() for worker in found))
                 settled.set()
                 group.create_task(Evictor(self._kit, self.workers).run())
+                group.create_task(ImageCleaner(self._kit).run())
         finally:
             for task in self._tasks.values():
                 task.cancel()
