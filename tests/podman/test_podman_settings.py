@@ -69,6 +69,9 @@ def test_rendered_files(tmp_path: Path) -> None:
     (program,) = containers["engine"]["runtimes"]["runc"]
     assert os.access(program, os.X_OK)
     assert containers["engine"]["lock_type"] == "file"
+    hooks = Path(containers["engine"]["hooks_dir"][-1])
+    hook = json.loads((hooks / "limit-users.json").read_text())
+    assert os.access(hook["hook"]["path"], os.X_OK)
     assert containers["containers"]["default_ulimits"] == ["nofile=1:1"]
     storage = tomllib.loads((engine.configuration / "storage.conf").read_text())
     assert storage["storage"]["options"]["additionalimagestores"] == [str(store)]

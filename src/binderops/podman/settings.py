@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from binderops.errors import MachineError
+from binderops.podman.hooks import hook_folders, write_hooks
 from binderops.podman.machine import CgroupMode, cgroup_mode, default_ulimits, oci_runtime, proxy_environment
 from binderops.podman.runtime import runc_script
 
@@ -131,6 +132,7 @@ class EngineSettings(BaseModel):
         for path, text in changed.items():
             path.write_text(text)
         self._write_runtime()
+        write_hooks(self.configuration)
         if not self.hosts.exists():
             self.hosts.write_text(hosts_text({}))
         return bool(changed)
@@ -158,6 +160,7 @@ class EngineSettings(BaseModel):
                 "network": {"network_backend": "netavark", "network_config_dir": str(self.folder / "networks")},
                 "engine": {
                     "runtime": self.runtime,
+                    "hooks_dir": hook_folders(self.configuration),
                     "cgroup_manager": "cgroupfs",
                     "events_logger": "file",
                     # Two conmon processes stay this long (s) after each exec; the default of 300 lets probes pile up.

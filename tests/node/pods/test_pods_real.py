@@ -20,6 +20,8 @@ from binderops.kube.kinds import (
     POD,
 )
 from binderops.kube.objects import is_condition_true, is_pod_ready
+from binderops.node.pods.identity import range_of
+from binderops.podman.hooks import INSTANCES, NAMESPACES, WATCHES
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
@@ -259,9 +261,11 @@ async def test_a_user_namespace_of_its_own(client: Client, make: Any, wait_for: 
         "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}, "seccompProfile": {"type": "Unconfined"}},
     }
     script = (
-        "id; cat /proc/self/uid_map; ls -ldn /data; touch /data/f; mount -t tmpfs none /tmp && echo mounted; ls /sys"
+        "id; cat /proc/self/uid_map; ls -ldn /data; touch /data/f; mount -t tmpfs none /tmp && echo mounted; ls /sys; "
+        "cd /proc/sys/user; for limit in max_inotify_instances max_inotify_watches max_net_namespaces; do "
+        "echo $limit $(cat $limit); done"
     )
-    await make(
+    pod = await make(
         "shifted",
         script,
         restartPolicy="Never",
@@ -271,7 +275,11 @@ async def test_a_user_namespace_of_its_own(client: Client, make: Any, wait_for: 
     )
     await wait_for("shifted", ended)
     text = await logs_of(client, "shifted")
-    assert re.search(r"0 +200000 +65536", text), text
+    users = range_of(pod, node.config.user_namespace)
+    assert users and users != node.config.user_namespace
+    assert re.search(rf"0 +{users[0]} +65536", text), text
+    # What the kernel keeps by user is the pod's alone, and does not count against the machine's own services.
+    assert f"max_inotify_instances {INSTANCES}\nmax_inotify_watches {WATCHES}\nmax_net_namespaces {NAMESPACES}" in text
     assert "uid=0" in text and "mounted" in text and "kernel" in text
     assert re.search(r"drwxrwxrwx +\d+ 0 +0 ", text), text
 

@@ -11,9 +11,11 @@ from binderops.errors import ContainerConfigError
 from binderops.node.pods import admission, security
 from binderops.node.pods.admission import refusal, unsupported
 from binderops.node.pods.hosts import hosts_file, resolv_conf
+from binderops.node.pods.identity import owner_of
 from binderops.node.pods.records import record_of, signal_number
 from binderops.node.pods.rendering import Binding, Image, Machine, specification
 from binderops.node.pods.resources import limits, oom_score_adjustment, qos_class
+from binderops.podman.hooks import OWN_USERS
 
 MACHINE = Machine("n", (200000, 65536), 8 << 30, 0)
 IMAGE = Image("i" * 64, "name@sha256:d", "1000", "SIGINT")
@@ -86,7 +88,9 @@ def test_pod_fields() -> None:
     found = render(securityContext=context, hostUsers=False, hostname="h")
     assert found["user"] == "7" and found["groups"] == ["9", "8"] and found["hostname"] == "h"
     assert found["userns"] == {"nsmode": "private"}
-    assert found["idmappings"]["UIDMap"] == [{"container_id": 0, "host_id": 200000, "size": 65536}]
+    first = owner_of(pod(hostUsers=False), MACHINE.user_namespace).uid
+    assert found["idmappings"]["UIDMap"] == [{"container_id": 0, "host_id": first, "size": 65536}]
+    assert found["annotations"] == {OWN_USERS: "own"}
     own = render({"securityContext": {"runAsUser": 1}}, securityContext=context)
     assert own["user"] == "1", "the container's own wins"
 

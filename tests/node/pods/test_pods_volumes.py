@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from binderops.errors import VolumeSetupError
 from binderops.kube.kinds import Kind, Object
-from binderops.node.pods.identity import Owner, owner_of
+from binderops.node.pods.identity import Owner, owner_of, range_of
 from binderops.node.pods.logs import LogOptions, parse_line, read_log
 from binderops.node.pods.paths import make_beneath, mount_beneath, open_beneath
 from binderops.node.pods.payload import File, checked_path, write_payload
@@ -127,8 +128,21 @@ def test_a_claim_is_shifted_once(tmp_path: Path) -> None:
 
 def test_owner_of_a_pod() -> None:
     assert owner_of({"spec": {}}, (200000, 65536)) == Owner(0, None)
-    shifted = owner_of({"spec": {"hostUsers": False, "securityContext": {"fsGroup": 100}}}, (200000, 65536))
-    assert (shifted.uid, shifted.gid) == (200000, 200100)
+    spec = {"hostUsers": False, "securityContext": {"fsGroup": 100}}
+    lasting = {**spec, "volumes": [{"name": "db", "persistentVolumeClaim": {"claimName": "db"}}]}
+    shared = owner_of({"metadata": {"uid": "a"}, "spec": lasting}, (200000, 65536))
+    assert (shared.uid, shared.gid) == (200000, 200100)
+    own = owner_of({"metadata": {"uid": "a"}, "spec": spec}, (200000, 65536))
+    assert own.uid % 65536 == 0 and own.gid == own.uid + 100
+
+
+def test_each_pod_has_a_range_of_its_own() -> None:
+    pods = [{"metadata": {"uid": str(uuid.UUID(int=number))}, "spec": {"hostUsers": False}} for number in range(100)]
+    ranges = [range_of(pod, (200000, 65536)) for pod in pods]
+    assert ranges == [range_of(pod, (200000, 65536)) for pod in pods]
+    assert len(set(ranges)) > 95
+    # systemd.io/UIDS-GIDS: container ids end before 0x70000000.
+    assert all(found and found[0] >= 0x80000 and sum(found) <= 0x70000000 for found in ranges)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +199,9 @@ async def test_nobody_else_of_the_machine_reads_a_pods_secrets(pod: dict[str, An
         assert secret.read_text() == "secret"
         assert oct(secret.stat().st_mode & 0o777) == "0o644", "as Kubernetes has it: inside, any user reads it"
         assert readable(root / "open", 65534) and not readable(secret, 65534)
-        assert readable(secret, 200000) is passes
+        inside = range_of({**manifest, "spec": {**spec, "hostUsers": False}}, (200000, 65536))
+        assert inside and readable(secret, inside[0]) is passes
+        assert not readable(secret, 200000), "nor another pod's root"
         assert oct(volumes.folder("u-1").stat().st_mode & 0o777) == "0o710"
 
 

@@ -62,6 +62,8 @@ def _ensure_base(config: NodeConfig) -> None:
         ]
     )
     SysctlRecord().change({"net/ipv4/ip_forward": "1"})
+    # What pods' user namespaces take counts for root too; each has its own limit (podman/hooks.py).
+    SysctlRecord().raise_to({"fs/inotify/max_user_instances": 8192, "fs/inotify/max_user_watches": 1 << 20})
     firewalls.add_accepts(config)
 
 

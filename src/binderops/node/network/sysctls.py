@@ -49,6 +49,11 @@ class SysctlRecord:
         temporary.replace(self._path)
         write_sysctls(wanted)
 
+    def raise_to(self, settings: Mapping[str, int]) -> None:
+        """Change the settings that are lower."""
+        lower = {name: str(least) for name, least in settings.items() if int((_ROOT / name).read_text()) < least}
+        self.change(lower)
+
     def restore(self) -> None:
         """Put every recorded setting back and forget the record."""
         write_sysctls(self._read())

@@ -11,6 +11,8 @@ from binderops.kube.objects import spec_of, uid_of
 from binderops.node.pods import records, resources, security
 from binderops.node.pods.expansion import expand
 from binderops.node.pods.hosts import hostname
+from binderops.node.pods.identity import Range, range_of
+from binderops.podman.hooks import OWN_USERS
 
 LOG_BYTES = 64 * 1024 * 1024
 """conmon begins a log anew at this size, so that one container cannot fill the disk."""
@@ -86,8 +88,8 @@ def specification(
     }
     if container.get("workingDir"):
         result["work_dir"] = str(container["workingDir"])
-    if spec_of(pod).get("hostUsers") is False:
-        result |= _user_namespace(machine.user_namespace)
+    if users := range_of(pod, machine.user_namespace):
+        result |= _user_namespace(users)
     return result
 
 
@@ -111,9 +113,13 @@ def _mount(binding: Binding) -> dict[str, Any]:
     return {"type": "bind", "source": str(binding.source), "destination": binding.target, "options": options}
 
 
-def _user_namespace(mapping: tuple[int, int]) -> dict[str, Any]:
+def _user_namespace(mapping: Range) -> dict[str, Any]:
     entries = [{"container_id": 0, "host_id": mapping[0], "size": mapping[1]}]
-    return {"userns": {"nsmode": "private"}, "idmappings": {"UIDMap": entries, "GIDMap": entries}}
+    return {
+        "userns": {"nsmode": "private"},
+        "idmappings": {"UIDMap": entries, "GIDMap": entries},
+        "annotations": {OWN_USERS: "own"},
+    }
 
 
 def _read_only_root(pod: Object, container: Mapping[str, Any]) -> bool:
