@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from binderops.build.machine import prepare_runtime
 from binderops.build.places import PodPlaces
-from binderops.git.process import ALLOWED_PROTOCOLS
 
 _CLEANING_SECONDS = 60
 # A limit in a container must not exceed the pod's own, or runc fails.
 _OPEN_FILES, _PROCESSES = 1_048_576, 1_048_576
+# A submodule must not be this pod's own files, nor a program; there is no key that ssh could use.
+_GIT_PROTOCOLS = "http:https:git"
 
 
 def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +132,7 @@ def git_environment(environment: Mapping[str, str], source: str = "") -> dict[st
     GIT_CREDENTIAL_ENV holds lines of git-credential(1), as upstream's helper of the same name expects them. They are
     for the host of `source` alone: a submodule or an LFS address may name another, which must not be told them.
     """
-    found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0", "GIT_ALLOW_PROTOCOL": ":".join(ALLOWED_PROTOCOLS)}
+    found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0", "GIT_ALLOW_PROTOCOL": _GIT_PROTOCOLS}
     address = urlsplit(source)
     if environment.get("GIT_CREDENTIAL_ENV") and address.hostname:
         helper = '!f() { test "$1" = get && printf "%b\\n" "$GIT_CREDENTIAL_ENV"; }; f'
