@@ -54,7 +54,7 @@ class Arguments:
 
 
 async def run(client: Client, arguments: Arguments) -> None:
-    """Serves until cancelled. Raises BinderOpsError when nginx ends by itself: a restart is the cure."""
+    """Serves until cancelled. Raises BinderOpsError when nginx or a watch ends by itself: a restart is the cure."""
     server, thread = start_http_server(arguments.metrics_port, addr="127.0.0.1")
     controller = Controller(client, arguments)
     try:
@@ -104,9 +104,11 @@ class Controller:
         try:
             await asyncio.wait({change, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            change.cancel()
+            if not change.done():
+                change.cancel()
         if ended.done():
             raise BinderOpsError(f"nginx ended by itself (exit {ended.result()})", why="its own messages stand above")
+        await change
 
     async def _synchronise(self) -> None:
         served = self._watcher.served()

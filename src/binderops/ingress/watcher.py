@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from binderops.errors import BinderOpsError
 from binderops.ingress.annotations import DEFAULT_OPTIONS, Options, Refusal
 from binderops.ingress.backends import BackendTable
 from binderops.ingress.routing import Key, Routing, build_routing, ours
@@ -38,6 +39,7 @@ class Watcher:
         self._client, self._scope = client, scope
         self._changed = asyncio.Event()
         self._all: list[Informer] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self.ingresses = self._follow(INGRESS, scope.namespace)
         self._classes = self._follow(INGRESS_CLASS)
         self.services = self._follow(SERVICE, scope.namespace)
@@ -68,18 +70,34 @@ class Watcher:
         return self._follow(kind, key[0], fields=f"metadata.name={key[1]}", keep=keep) if key is not None else None
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Starts following and returns once everything was listed; ends with the stack."""
+        """Starts following and returns once everything was listed; ends with the stack. BinderOpsError as `change`."""
         for informer in self._all:
             informer.subscribe(lambda *_: self._changed.set())
             task = asyncio.create_task(informer.run())
+            self._tasks.append(task)
             stack.callback(task.cancel)
-        await asyncio.gather(*(informer.synced.wait() for informer in self._all))
+        await self._while_following(asyncio.gather(*(informer.synced.wait() for informer in self._all)))
 
     async def change(self) -> None:
-        """Waits for a change, then until it has settled."""
-        await self._changed.wait()
+        """Waits for a change, then until it has settled. BinderOpsError once a kind is not followed any more."""
+        await self._while_following(self._changed.wait())
         await asyncio.sleep(_SETTLE)
         self._changed.clear()
+
+    async def _while_following(self, awaited: Awaitable[object]) -> None:
+        """Awaits something; who follows nothing any more must end, not serve what was true once."""
+        waiting = asyncio.ensure_future(awaited)
+        try:
+            await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                raise BinderOpsError(
+                    "a watch stopped following the API", why=repr(task.exception())
+                ) from task.exception()
+        await waiting
 
     def served(self) -> list[Object]:
         """The Ingresses that are ours, oldest first."""
