@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: known, new, up, ready, memory, secrets; all of them where none is named. Needs root."""
+"""`python -m bench [NAME …]`: known, new, up, ready, viewers, memory, secrets; all of them where none is named. Needs root."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from bench.launch import known_image, new_repository
 from bench.place import binderops
 from bench.ready import node_ready
 from bench.secrets import both_environments
+from bench.viewers import viewers
 
-NAMES = ("known", "new", "up", "ready", "memory", "secrets")
+NAMES = ("known", "new", "up", "ready", "viewers", "memory", "secrets")
 
 
 def main() -> int:
@@ -33,6 +34,8 @@ def main() -> int:
         up_with_images(3).show()
     if "ready" in names:
         node_ready(options.n).show()
+    if "viewers" in names:
+        viewers().show()
     if "memory" in names:
         idle_memory(options.idle).show()
     if "secrets" in names:

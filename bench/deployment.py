@@ -58,6 +58,14 @@ def idle_memory(seconds: float) -> Report:
     return report
 
 
+def memory_of(name: str) -> float:
+    """PSS in KiB of the deployment's processes of that name, as `idle_memory` names them."""
+    found = [each for each in _processes(STATE / "nodes" / ENVIRONMENT) if _name_of(each) == name]
+    if not found:
+        raise RuntimeError(f"no process of {ENVIRONMENT} is its {name}")
+    return sum(map(_pss, found)) / 1024
+
+
 def _processes(state: Path) -> list[psutil.Process]:
     """The node's process, each pod's monitor (their commands name the node's folder), and all that these started."""
     tops = [each for each in psutil.process_iter(["cmdline"]) if _is_top(each.info["cmdline"] or [], state)]

@@ -60,11 +60,11 @@ async def new_repository(n: int) -> Report:
     report = Report("launch-new", "requirements.txt and Dockerfile in turn")
     ours, plain, phases = [], [], []
     for _ in range(n):
-        with _folder({"requirements.txt": REQUIREMENTS}) as folder:
+        with open_folder({"requirements.txt": REQUIREMENTS}) as folder:
             launched = await _built(workspace, folder)
             ours.append(launched.result.seconds)
             phases.append(launched.result.phases)
-        with _folder({"requirements.txt": REQUIREMENTS, "Dockerfile": _dockerfile(workspace)}) as folder:
+        with open_folder({"requirements.txt": REQUIREMENTS, "Dockerfile": _dockerfile(workspace)}) as folder:
             plain.append((await _built(workspace, folder)).result.seconds)
     told = (
         "upload excluded; from opening the event stream to the Lab page; a fresh name each time, three small packages"
@@ -116,18 +116,23 @@ def _silent(phase: str, text: str) -> None:
     """Nobody reads along."""
 
 
-def _dockerfile(workspace: Workspace) -> str:
+def notebook_base(workspace: Workspace) -> str:
+    """The notebook base as a Dockerfile names it: by the first digits of its digest (binderops.images.buildbase)."""
     image = workspace.deployment().computed["global"]["images"]["notebook"]
-    # Build pods know the base by the first digits of its digest (binderops.images.buildbase).
+    return f"{image['name']}:{image['tag'].removeprefix('sha256:')[:12]}"
+
+
+def _dockerfile(workspace: Workspace) -> str:
     return (
-        f"FROM {image['name']}:{image['tag'].removeprefix('sha256:')[:12]}\n"
+        f"FROM {notebook_base(workspace)}\n"
         "COPY --chown=1000:1000 . /home/jovyan\nWORKDIR /home/jovyan\n"
         "RUN python3 -m pip install --no-cache-dir -r requirements.txt\n"
     )
 
 
 @contextmanager
-def _folder(files: dict[str, str]) -> Iterator[Path]:
+def open_folder(files: dict[str, str]) -> Iterator[Path]:
+    """A folder of these files under a name that was never built."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / f"bench-{uuid.uuid4().hex[:8]}"
         folder.mkdir()

@@ -26,6 +26,7 @@ class Series:
     samples: list[float]
     bar: float | None = None  # what the median may be at most, where that is promised
     bar_p95: float | None = None  # and the 95th percentile
+    bar_p99: float | None = None  # and the 99th
 
     @property
     def p50(self) -> float:
@@ -35,13 +36,21 @@ class Series:
     @property
     def p95(self) -> float:
         """The 95th percentile by nearest rank; with few samples, the largest."""
+        return self._rank(0.95)
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile, as the 95th."""
+        return self._rank(0.99)
+
+    def _rank(self, share: float) -> float:
         ordered = sorted(self.samples)
-        return ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+        return ordered[min(len(ordered) - 1, round(share * len(ordered)))]
 
     @property
     def verdict(self) -> str:
-        """`MISSED` where the median or the 95th percentile is above its bar, `-` where nothing is promised."""
-        held = [(self.p50, self.bar), (self.p95, self.bar_p95)]
+        """`MISSED` where the median or a percentile is above its bar, `-` where nothing is promised."""
+        held = [(self.p50, self.bar), (self.p95, self.bar_p95), (self.p99, self.bar_p99)]
         promised = [figure <= bar for figure, bar in held if bar is not None]
         if not promised:
             return "-"
@@ -52,6 +61,7 @@ class Series:
         """The verdict and the bars that it is about."""
         told = [f"p50 ≤ {self.bar:g}" if self.bar is not None else ""]
         told += [f"p95 ≤ {self.bar_p95:g}" if self.bar_p95 is not None else ""]
+        told += [f"p99 ≤ {self.bar_p99:g}" if self.bar_p99 is not None else ""]
         return f"{self.verdict} ({', '.join(filter(None, told))})" if any(told) else self.verdict
 
 
@@ -69,10 +79,10 @@ class Report:
         load = f"load {self.load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
         machine = f"{os.cpu_count()} cores, {load}, kernel {platform.release()}"
         table = Table(title=f"{self.title}   ({self.order}; {machine})", title_justify="left", box=None)
-        for column in ("what", "n", "min", "p50", "p95", "max", "unit", "bar"):
+        for column in ("what", "n", "min", "p50", "p95", "p99", "max", "unit", "bar"):
             table.add_column(column, justify="left" if column in {"what", "unit", "bar"} else "right")
         for found in self.series:
-            figures = (min(found.samples), found.p50, found.p95, max(found.samples))
+            figures = (min(found.samples), found.p50, found.p95, found.p99, max(found.samples))
             table.add_row(
                 found.name, str(len(found.samples)), *(f"{value:.2f}" for value in figures), found.unit, found.bars
             )

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
 
 from binderops.binder.builds.manifest import BuildRequest
 from binderops.binder.builds.running import RunningBuild
-from binderops.binder.events import Event, event, frame, frames
+from binderops.binder.events import Event, SharedEvent, event, frame
 from binderops.binder.health import CachedCheck
 from binderops.binder.peers import Peers
 from binderops.binder.ratelimit import RateLimit
 from binderops.binder.settings import TrustedProxies
 from binderops.binder.tokens import PageTokens, same
 from binderops.binder.web import visitors
+from binderops.binder.web.event_stream import EventStream
 from binderops.errors import ValuesError
 from binderops.kube.client import Client
 
@@ -30,7 +31,7 @@ PEERS = Peers(
 )
 
 
-async def test_frames_keep_the_connection_alive_and_close_what_they_read() -> None:
+async def test_a_stream_is_kept_alive_and_closes_what_it_reads() -> None:
     go_on, closed = asyncio.Event(), asyncio.Event()
 
     async def events() -> AsyncGenerator[Event, None]:
@@ -41,18 +42,21 @@ async def test_frames_keep_the_connection_alive_and_close_what_they_read() -> No
         finally:
             closed.set()
 
-    found = []
-    async for piece in frames(events(), keepalive=0.02):
-        found.append(piece)
+    found: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        found.append(message.get("body"))
         if found.count(b":keepalive\n\n") == 2:
             go_on.set()
-    assert found[0] == b'data: {"phase":"waiting","message":"a\\n"}\n\n'
-    assert found[-1] == b'data: {"phase":"ready","message":"b\\n"}\n\n'
+
+    await EventStream(events(), keepalive=0.02)({}, stays, send)
+    assert found[1] == b'data: {"phase":"waiting","message":"a\\n"}\n\n'
+    assert found[-2:] == [b'data: {"phase":"ready","message":"b\\n"}\n\n', b""]
     assert closed.is_set()
 
 
 async def test_a_reader_who_leaves_ends_what_is_waited_for() -> None:
-    closed = asyncio.Event()
+    closed, sent = asyncio.Event(), asyncio.Event()
 
     async def events() -> AsyncGenerator[Event, None]:
         try:
@@ -61,15 +65,42 @@ async def test_a_reader_who_leaves_ends_what_is_waited_for() -> None:
         finally:
             closed.set()
 
-    async def read() -> None:
-        async for _ in frames(events()):
-            pass
+    async def leaves() -> Any:
+        await sent.wait()
+        return {"type": "http.disconnect"}
 
-    reading = asyncio.create_task(read())
-    await asyncio.sleep(0.02)
-    reading.cancel()
-    await asyncio.gather(reading, return_exceptions=True)
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            sent.set()
+
+    async with asyncio.timeout(5):
+        await EventStream(events())({}, leaves, send)
     assert closed.is_set()
+
+
+async def test_what_breaks_in_a_stream_is_not_hidden() -> None:
+    async def events() -> AsyncGenerator[Event, None]:
+        yield event("waiting", "a")
+        raise RuntimeError("a mistake of ours")
+
+    async def send(message: Any) -> None:
+        pass
+
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        await EventStream(events())({}, stays, send)
+
+
+async def stays() -> Any:
+    """A reader who does not leave."""
+    await asyncio.Event().wait()
+
+
+def test_an_event_that_many_read_is_encoded_once() -> None:
+    item = {"phase": "building", "message": "a\n"}
+    shared = SharedEvent(item)
+    assert shared == item
+    assert frame(shared) is frame(shared)
+    assert frame(shared) == frame(item)
 
 
 def test_a_frame_is_one_line() -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 Event = dict[str, Any]
 
-KEEPALIVE_SECONDS = 25.0
-_KEEPALIVE = b":keepalive\n\n"
 _FAILED = frozenset({"failed", "failure"})
 
 
@@ -29,32 +25,20 @@ def has_failed(item: Event) -> bool:
     return str(item.get("phase", "")).lower() in _FAILED
 
 
+class SharedEvent(dict[str, Any]):
+    """An event that many read, with its frame made once for all of them; nobody may change it."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, item: Event) -> None:
+        super().__init__(item)
+        self.encoded = _encoded(item)
+
+
 def frame(item: Event) -> bytes:
     """The event as one `data:` frame."""
+    return item.encoded if isinstance(item, SharedEvent) else _encoded(item)
+
+
+def _encoded(item: Event) -> bytes:
     return b"data: " + json.dumps(item, separators=(",", ":")).encode() + b"\n\n"
-
-
-async def frames(events: AsyncGenerator[Event, None], *, keepalive: float = KEEPALIVE_SECONDS) -> AsyncIterator[bytes]:
-    """Frames of all events, and a comment whenever `keepalive` seconds passed without one.
-
-    Where the reader leaves, the generator is closed: what it waits for is cancelled.
-    """
-    waiting: asyncio.Future[Event] | None = None
-    try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({waiting}, timeout=keepalive)
-            if not done:
-                yield _KEEPALIVE
-                continue
-            try:
-                item = waiting.result()
-            except StopAsyncIteration:
-                return
-            waiting = None
-            yield frame(item)
-    finally:
-        if waiting and not waiting.done():
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-        await events.aclose()

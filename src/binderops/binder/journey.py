@@ -111,7 +111,8 @@ class Journey:
         identity = provider.identity(repository)
         image = image_name(settings.image_prefix, repository.slug, identity=identity, ref=resolved.ref)
         target = _Target(provider, repository, resolved, image)
-        found = await self._find(image)
+        # Who joins a build need not ask the registry; thousands may at once.
+        found = not self._binder.builds.runs(build_name(repository.slug, image)) and await self._find(image)
         if asked.build_only and not settings.binder.enable_api_only_mode:
             yield failed(_API_ONLY, status_code=400)
             return

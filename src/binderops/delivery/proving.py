@@ -7,6 +7,7 @@ import base64
 import contextlib
 import random
 import re
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -112,9 +113,21 @@ async def _page_problem(served: Served, access: Access, path: str) -> ProofError
 
 async def launch_folder(served: Served, access: Access, *, folder: Path, on_event: LogLine) -> Launched:
     """Packs a folder, hands it to the binder with the release's token, and launches what was uploaded."""
-    token = await local_token(served, access)
+    authorization = f"token {await local_token(served, access)}"
     trust = await trust_of(served, access)
-    authorization = f"token {token}"
+    spec = await hand_over(served, folder=folder, authorization=authorization, trust=trust)
+    return await launch(
+        served.public.url,
+        spec,
+        on_event=on_event,
+        timeout=served.timeout,
+        authorization=authorization,
+        trust=trust,
+    )
+
+
+async def hand_over(served: Served, *, folder: Path, authorization: str, trust: ssl.SSLContext | None) -> str:
+    """Packs a folder and uploads it; returns the spec under which it can be launched. ProofError if it is refused."""
     url = urljoin(served.public.url, f"local/{quote(folder_name(folder), safe='')}")
     with tempfile.TemporaryDirectory(prefix="binderops-") as scratch:
         packed = pack_folder(folder, Path(scratch) / "folder.tar.gz")
@@ -133,15 +146,7 @@ async def launch_folder(served: Served, access: Access, *, folder: Path, on_even
         raise ProofError(
             f"the binder refused the folder ({response.status_code})", where=url, why=response.text[:500].strip()
         )
-    spec = str(response.json()["spec"])
-    return await launch(
-        served.public.url,
-        spec,
-        on_event=on_event,
-        timeout=served.timeout,
-        authorization=authorization,
-        trust=trust,
-    )
+    return str(response.json()["spec"])
 
 
 def folder_name(folder: Path) -> str:

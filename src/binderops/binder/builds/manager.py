@@ -95,6 +95,11 @@ class Builds:
             task.add_done_callback(self._tasks.discard)
         return running
 
+    def runs(self, name: str) -> bool:
+        """Whether a build of this name is under way: then there is no image yet."""
+        running = self._running.get(name)
+        return running is not None and not running.is_over
+
     def watchers_of(self, repo_url: str) -> int:
         """How many watch builds of a repository."""
         return sum(each.watchers for each in self._running.values() if each.request.repo_url == repo_url)

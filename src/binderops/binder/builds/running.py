@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from binderops.binder.builds.explain import Explanation, explain_log
 from binderops.binder.builds.manifest import BuildRequest
-from binderops.binder.events import Event, has_failed
+from binderops.binder.events import Event, SharedEvent, has_failed
 
 # A reader that is slower than this many events loses lines of the log, never the outcome.
 _QUEUE = 1000
@@ -42,7 +42,8 @@ class RunningBuild:
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def publish(self, item: Event) -> None:
-        """Give one event to everyone."""
+        """Give one event to everyone; its frame is made here, once."""
+        item = SharedEvent(item)
         self.has_failed = self.has_failed or has_failed(item)
         self._tail.append(item)
         self._messages.append(str(item.get("message", ""))[:_LONGEST_EXPLAINED])

@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from binderops.binder.application import Binder
 from binderops.binder.builds.explain import explain_text
-from binderops.binder.events import Event, frames
+from binderops.binder.events import Event
 from binderops.binder.journey import Asked, Journey
 from binderops.binder.specs import cut
 from binderops.binder.tokens import same
 from binderops.binder.web import visitors
-
-_MEDIA_TYPE = "text/event-stream"
+from binderops.binder.web.event_stream import MEDIA_TYPE, EventStream
 
 
 async def build(request: Request) -> Response:
@@ -27,15 +26,11 @@ async def build(request: Request) -> Response:
     if request.method == "OPTIONS":
         return Response()
     if request.method == "HEAD":
-        return Response(media_type=_MEDIA_TYPE)
+        return Response(media_type=MEDIA_TYPE)
     refusal, headers = _check(request, binder)
     events = _one(refusal) if refusal else _journey(request, binder)
-    return StreamingResponse(
-        frames(events),
-        media_type=_MEDIA_TYPE,
-        # The ingress must not gather events into pages.
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers},
-    )
+    # The ingress must not gather events into pages.
+    return EventStream(events, headers={"X-Accel-Buffering": "no", **headers})
 
 
 def _check(request: Request, binder: Binder) -> tuple[Event | None, dict[str, str]]:
@@ -45,7 +40,7 @@ def _check(request: Request, binder: Binder) -> tuple[Event | None, dict[str, st
     if label is not None:
         return _refused(403, f"Requests from {label} are not allowed"), {}
     if not _accepts_events(request.headers.get("accept", "")):
-        return _refused(400, f"Missing Accept header: {_MEDIA_TYPE}"), {}
+        return _refused(400, f"Missing Accept header: {MEDIA_TYPE}"), {}
     if request.method != "GET":
         return _refused(405, "Method Not Allowed"), {}
     token = request.query_params.get("build_token")
@@ -92,7 +87,7 @@ def _is_page_token(request: Request, binder: Binder, token: str) -> bool:
 
 def _accepts_events(header: str) -> bool:
     named = (part.strip().lower() for piece in header.split(",") for part in piece.split(";"))
-    return _MEDIA_TYPE in named
+    return MEDIA_TYPE in named
 
 
 def _refused(status_code: int, text: str) -> Event:

@@ -1,5 +1,5 @@
 // Colours of terminal output. Only text nodes and class names are made: nothing in a log can become markup.
-const CONTROL = /\x1b\[([0-9;]*)m|\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
+const CONTROL = /\x1b\[([0-9;]*)m|\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Splits text into `{text, classes}`; `style` is kept between calls, as a terminal does. */
 export function parseAnsi(text, style) {
