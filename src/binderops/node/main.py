@@ -24,7 +24,7 @@ from binderops.node.api import server
 from binderops.node.arguments import parse
 from binderops.node.config import NodeConfig, load_config, read_config
 from binderops.node.kubeconfig import write_admin_kubeconfig, write_node_kubeconfig
-from binderops.node.memory import give_back
+from binderops.node.memory import give_back, keep_apart
 from binderops.node.pki import ensure_pki
 from binderops.node.rooms import Room, keep_running
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace, given: Sequence[str]) -> int:
+    keep_apart()
     logs.configure(options.log)
     config = load_config(
         options.name,
