@@ -83,6 +83,7 @@ def test_specs_of_what_is_typed(provider: Any, repository: str, ref: str, spec: 
         ("\x1b[1;92mA\x1b[22mB\x1b[39mC", [("A", "ansi-bold ansi-2"), ("B", "ansi-2"), ("C", "")]),
         ("\x1b[38;5;31mA\x1b[48;2;1;2;31mB", [("A", ""), ("B", "")]),
         ("\x1b[2K\x1b[1Ga\x07\x1b]0;title\x07b<b>", [("a", ""), ("b<b>", "")]),
+        ("a\x9b31mb\u202ec", [("a", ""), ("31mb", ""), ("c", "")]),
     ],
 )
 def test_colours(text: str, expected: list[tuple[str, str]]) -> None:
