@@ -262,7 +262,14 @@ def page_of(config: Any, name: str) -> str:
     loader = ChoiceLoader(
         [PrefixLoader({"templates": FileSystemLoader(ours[-1:])}), FileSystemLoader(ours)],
     )
-    names = {"static_url": lambda path, **_: path, "services": [], "user": None, "base_url": "/hub/", "parsed_scopes": {}, "message": ""}
+    names = {
+        "static_url": lambda path, **_: path,
+        "services": [],
+        "user": None,
+        "base_url": "/hub/",
+        "parsed_scopes": {},
+        "message": "",
+    }
     page = Environment(loader=loader, autoescape=True).get_template(name)
     return page.render(**names, **hub.template_vars, status_code=403, status_message="None", logo_url="/")
 

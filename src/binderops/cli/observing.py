@@ -85,7 +85,9 @@ def _wanted(found: EnvironmentStatus) -> str:
 def _proven(found: EnvironmentStatus) -> str:
     record = found.proven
     if record is None:
-        return "no: this state has no record" if found.running else "not known while it does not run"
+        if found.running:
+            return "no: this state has no record"
+        return "not known while it does not run" if found.made else "no: it never ran here"
     words = f"{record.verdict} at {record.time} by {record.who} ({record.action})"
     words += f", without proof: {record.without_proof}" if record.without_proof else ""
     return words + (f": {record.error}" if record.error else "")
