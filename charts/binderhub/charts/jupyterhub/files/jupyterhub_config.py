@@ -55,6 +55,12 @@ c.CryptKeeper.keys = get_secret_value("hub.config.CryptKeeper.keys").split(";")
 
 c.ConfigurableHTTPProxy.api_url = f"http://{get_name('proxy-api')}:{get_name_env('proxy-api', '_SERVICE_PORT')}"
 c.ConfigurableHTTPProxy.should_start = False
+try:
+    from binderops.hub.route_keeper import RouteKeepingProxy
+except ImportError:  # an image of the operator's own: a proxy that crashed has its routes back within a minute
+    pass
+else:
+    c.JupyterHub.proxy_class = RouteKeepingProxy
 
 for trait in (
     "concurrent_spawn_limit",
