@@ -29,8 +29,8 @@ def git(*arguments):
     open("index.ipynb").read() == {notebook!r},
     oct(os.stat("run.sh").st_mode & 0o777), os.stat("sub").st_uid, os.access(".", os.W_OK),
     git("rev-parse", "HEAD") == {commit!r},
-    [line for line in git("status", "--porcelain").splitlines() if not line.startswith("?? .")], git("branch", "--show-current"),
-    cowsay.__version__,
+    [line for line in git("status", "--porcelain").splitlines() if not line.startswith("?? .")],
+    git("branch", "--show-current"), cowsay.__version__,
 ]"""
 
 
