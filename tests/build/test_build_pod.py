@@ -299,8 +299,6 @@ def test_a_flood_of_lines_waits_for_its_reader() -> None:
     first = next(lines)
     time.sleep(1.6)  # the program's own time: a reader that took all of it would hold millions of lines by now
     with pytest.raises(subprocess.CalledProcessError):
-        rest = 0
-        for line in lines:
+        for rest, line in enumerate(lines):
             assert line == first
-            rest += 1
             assert rest < 100_000

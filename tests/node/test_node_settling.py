@@ -10,8 +10,8 @@ import pytest
 from binderops.node.config import read_config
 from binderops.node.wiring import _settle_at_once
 
-POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "localhost/i"}]}}
-SERVICE = {"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}}
+POD: dict[str, Any] = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "localhost/i"}]}}
+SERVICE: dict[str, Any] = {"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}}
 
 
 @pytest.mark.parametrize(
