@@ -223,6 +223,8 @@ async def test_lines_are_put_together_and_cut() -> None:
         ),
         ('The build failed: Evicted: Usage of EmptyDir volume "v" exceeds the limit "1Gi".', "disk-limit"),
         ("fatal: couldn't find remote ref nosuch", "git-ref"),
+        ("fatal: clone of 'http://10.1.2.3/x' into submodule path '/tmp/r/inner' failed", "submodule"),
+        ("fatal: No url found for submodule path 'inner' in .gitmodules", "submodule"),
         ("fatal: repository 'https://x/' not found", "clone"),
         ("The build failed: OOMKilled (exit code 137).", "out-of-memory"),
         ("nothing known", "build-failed"),

@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.conftest import API_PORT
 from tests.e2e.launches import Binder, Server, git_spec
 from tests.e2e.networks import Host, host, until
+from tests.e2e.policies import without_policies
 from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
@@ -81,17 +82,9 @@ def forbidden(canaries: dict[str, Target], servers: tuple[Server, Server], kubec
 
 @pytest.fixture
 def unguarded(kubectl: Kubectl) -> Iterator[None]:
-    """Without any NetworkPolicy; what is given back is as Helm made it."""
-    policies = json.loads(kubectl("get", "networkpolicy", "-o", "json"))
-    for policy in policies["items"]:
-        for key in ("managedFields", "uid", "resourceVersion", "creationTimestamp", "generation"):
-            policy["metadata"].pop(key, None)
-    assert policies["items"]
-    kubectl("delete", "networkpolicy", "--all")
-    try:
+    """Without any NetworkPolicy."""
+    with without_policies(kubectl):
         yield
-    finally:
-        kubectl("apply", "--server-side", "--field-manager=helm", "-f", "-", given=json.dumps(policies))
 
 
 def test_without_the_policies_a_server_reaches_all_of_it(

@@ -115,6 +115,12 @@ _RULES = (
         "Check the reference in the link. HEAD always means the default branch.",
     ),
     _rule(
+        "submodule",
+        r"fatal: (?:clone of|no url found for submodule path) '(?P<file>[^']{1,300})'",
+        "The submodule {file} cannot be fetched",
+        "Builds fetch from public hosts alone, by https, http or git: not from files, private networks or by ssh.",
+    ),
+    _rule(
         "clone",
         r"(could not read username|repository .* not found|authentication failed|"
         r"could not read from remote repository)",
