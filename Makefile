@@ -68,6 +68,11 @@ hostile: system environment charts  ## what hostile users try, in its long form:
 bench: system environment charts  ## speed and memory, each beside its baseline
 	@$(RUN)/python -m bench
 
+KILLS ?= 30
+
+kills: system environment charts  ## kill -9 of each piece during builds and launches, KILLS times each (the tests' own: once)
+	@KILLS=$(KILLS) $(RUN)/pytest tests/e2e/test_e2e_kills.py -q -s
+
 kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
 	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s
 

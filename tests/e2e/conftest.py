@@ -18,8 +18,13 @@ from tests.e2e.networks import Host, host
 from tests.e2e.repositories import Repositories
 
 ROOT = Path(__file__).parents[2]
-STATE, RUN = Path("/var/lib/binderops-e2e"), Path("/run/binderops-e2e")
-NAME, DOMAIN, PORT, API_PORT = "e2e", "e2e.localhost", 18080, 16443
+# The long targets (`make kills`) can be given a deployment of their own beside that of the tests.
+NAME = os.environ.get("BINDEROPS_E2E_NAME", "e2e")
+PORT, API_PORT = (
+    int(os.environ.get(f"BINDEROPS_E2E_{name}", port)) for name, port in (("PORT", 18080), ("API", 16443))
+)
+ADDRESS = os.environ.get("BINDEROPS_E2E_ADDRESS", "198.51.100.2")
+STATE, RUN, DOMAIN = Path(f"/var/lib/binderops-{NAME}"), Path(f"/run/binderops-{NAME}"), f"{NAME}.localhost"
 NAMESPACE, RELEASE = "binder", "mybinder"  # what binderops.yaml leaves unsaid
 UP_DEADLINE = 1500  # seconds; the images are built from nothing on a new machine
 
@@ -108,8 +113,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         pytest.fail("these tests need root: sudo make e2e")
     found = Deployed(make_repository(tmp_path_factory.mktemp("repository")))
     try:
-        up = found.run("up", NAME, timeout=UP_DEADLINE)
-        assert up.returncode == 0, f"up failed\n{up.stdout}\n{up.stderr}\n{_node_log()}"
+        if not os.environ.get("BINDEROPS_E2E_AS_IT_STANDS"):
+            up = found.run("up", NAME, timeout=UP_DEADLINE)
+            assert up.returncode == 0, f"up failed\n{up.stdout}\n{up.stderr}\n{_node_log()}"
         yield found
     finally:
         _remove(found)
@@ -137,7 +143,7 @@ def kubectl(deployed: Deployed, stock_programs: Any) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def public_host() -> Iterator[Host]:
     """A host at a public address (TEST-NET-2, RFC 5737): what lies outside, as policies see it."""
-    with host("e2e-public", "198.51.100.2") as made:
+    with host(f"{NAME}-public", ADDRESS) as made:
         yield made
 
 

@@ -15,7 +15,7 @@ def running(node: str, folders: tuple[Path, ...]) -> set[str]:
         *_processes(folders),
         *(f"namespace {name}" for name in _lines("ip", "netns", "list") if name.startswith(f"bo-{node}-")),
         *(f"link {name}" for name in _links() if name == f"bo-{node}" or name.startswith(_veth_prefix(node))),
-        *(f"route {line}" for line in _lines("ip", "route", "show", "table", "all") if f"dev bo-{node} " in line),
+        *(f"route {line}" for line in _lines("ip", "route", "show", "table", "all") if _is_route_of(node, line)),
         *(f"table {line}" for line in _lines("nft", "list", "tables") if line.endswith(f"binderops-{node}")),
         *(f"mount {point}" for point in _mounts(folders)),
         *(f"cgroup {path}" for path in CGROUPS.glob(f"*/binderops/{node}")),
@@ -42,6 +42,10 @@ def _processes(folders: tuple[Path, ...]) -> set[str]:
 
 def _links() -> list[str]:
     return [line.split(": ")[1].partition("@")[0] for line in _lines("ip", "-o", "link")]
+
+
+def _is_route_of(node: str, line: str) -> bool:
+    return f"dev bo-{node} " in line or f"dev {_veth_prefix(node)}" in line
 
 
 def _veth_prefix(node: str) -> str:
