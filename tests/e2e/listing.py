@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+UNITS = Path("/etc/systemd/system")
+SETTINGS = Path("/run/binderops-sysctls.json")
 
 
 def running(node: str, folders: tuple[Path, ...]) -> set[str]:
@@ -19,6 +21,21 @@ def running(node: str, folders: tuple[Path, ...]) -> set[str]:
         *(f"table {line}" for line in _lines("nft", "list", "tables") if line.endswith(f"binderops-{node}")),
         *(f"mount {point}" for point in _mounts(folders)),
         *(f"cgroup {path}" for path in CGROUPS.glob(f"*/binderops/{node}")),
+        *(f"rule {line}" for line in _lines("nft", "list", "ruleset") if _is_rule_of(node, line)),
+    }
+
+
+def remaining(node: str, folders: tuple[Path, ...]) -> set[str]:
+    """What is left of a node that is gone for good: all of `running`, its files, its unit, its kernel settings.
+
+    Settings are the machine's while other nodes run. What may stay at all is what `binderops purge` names itself.
+    """
+    links = [name for name in _links() if name.startswith("bo-")]
+    return {
+        *running(node, folders),
+        *files(folders),
+        *(f"unit {path}" for path in UNITS.glob(f"*binderops*{node}*")),
+        *(f"settings {SETTINGS}" for _ in [0] if SETTINGS.exists() and not links),
     }
 
 
@@ -46,6 +63,10 @@ def _links() -> list[str]:
 
 def _is_route_of(node: str, line: str) -> bool:
     return f"dev bo-{node} " in line or f"dev {_veth_prefix(node)}" in line
+
+
+def _is_rule_of(node: str, line: str) -> bool:
+    return f'"binderops-{node}"' in line or f'"{_veth_prefix(node)}' in line
 
 
 def _veth_prefix(node: str) -> str:

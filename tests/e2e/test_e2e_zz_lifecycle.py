@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.e2e.conftest import NAME, PORT, RUN, STATE
 from tests.e2e.launches import Binder, git_spec
-from tests.e2e.listing import files, running
+from tests.e2e.listing import files, remaining, running
 from tests.e2e.networks import until
 from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
 from websockets.asyncio.client import connect
@@ -189,6 +189,6 @@ def test_purge_leaves_nothing(deployed: Any) -> None:
     subprocess.run(["umount", str(leak)], check=True, timeout=20)
     result = deployed.json("purge", NAME)
     until(lambda: not running(NAME, (STATE, RUN)), f"nothing to run: {running(NAME, (STATE, RUN))}", timeout=20)
-    assert files((STATE, RUN)) == set()
+    assert remaining(NAME, (STATE, RUN)) == set()
     assert all("Debian packages" in line for line in result["stays"])
     assert deployed.run("purge", NAME).returncode == 0, "twice is no mistake"
