@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: known, new, up, ready, viewers, memory, secrets; all of them where none is named. Needs root."""
+"""`python -m bench [NAME …]`: known, new, up, ready, viewers, memory, secrets; all where none is named. Needs root."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from binderops.kube.kinds import SERVICE
 
 VIEWERS = 2000
 _PAUSE, _LINES = 0.5, 240  # seconds between the build's lines; two minutes, but nobody stays to their end
+_JOINED = 75.0  # seconds until everyone must see the log
 _WATCHED = 20.0  # seconds that everyone watches
 _TICK = re.compile(rb"tick ([0-9]+\.[0-9]+)")
 _TICKER = f"""\
@@ -147,8 +148,9 @@ async def _viewed(pipe: Connection, address: tuple[str, int], path: str, token: 
         transports.append(transport)
         if number % 50 == 49:
             await asyncio.sleep(0.2)
-    while len(seen) < count:
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(_JOINED):  # before the build ends: nobody of them may go on to a launch
+        while len(seen) < count:
+            await asyncio.sleep(0.1)
     everyone = time.time()
     pipe.send("everyone sees the log")
     while not await asyncio.to_thread(pipe.poll, 60):

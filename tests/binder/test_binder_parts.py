@@ -17,6 +17,7 @@ from binderops.binder.health import CachedCheck
 from binderops.binder.peers import Peers
 from binderops.binder.ratelimit import RateLimit
 from binderops.binder.settings import TrustedProxies
+from binderops.binder.sharing import Sharing
 from binderops.binder.tokens import PageTokens, same
 from binderops.binder.web import visitors
 from binderops.binder.web.event_stream import EventStream
@@ -93,6 +94,29 @@ async def test_what_breaks_in_a_stream_is_not_hidden() -> None:
 async def stays() -> Any:
     """A reader who does not leave."""
     await asyncio.Event().wait()
+
+
+async def test_what_many_ask_at_once_is_asked_once() -> None:
+    asked, answer = [], asyncio.Event()
+
+    async def question() -> str:
+        asked.append(1)
+        await answer.wait()
+        if len(asked) == 2:
+            raise ValueError("no answer")
+        return "yes"
+
+    sharing = Sharing()
+    waiting = [asyncio.create_task(sharing.ask("key", question)) for _ in range(50)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()  # who asked first leaves: the others wait on
+    answer.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError) and found[1:] == ["yes"] * 49
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="no answer"):
+        await sharing.ask("key", question)  # nothing was kept
+    assert await sharing.ask("key", question) == "yes"
 
 
 def test_an_event_that_many_read_is_encoded_once() -> None:

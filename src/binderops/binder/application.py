@@ -24,6 +24,7 @@ from binderops.binder.peers import Peers
 from binderops.binder.providers import AnyProvider, make_provider, make_providers
 from binderops.binder.ratelimit import RateLimit
 from binderops.binder.settings import Settings
+from binderops.binder.sharing import Sharing
 from binderops.binder.tokens import BuildCredentials, PageTokens
 from binderops.errors import RegistryError
 from binderops.kube.client import Client
@@ -57,6 +58,8 @@ class Binder:
     metrics: Metrics
     page_tokens: PageTokens
     rate: RateLimit
+    sharing: Sharing
+    """Questions to registry and providers, asked once for all who wait."""
     peers: Peers
     """Whose word about a visitor's address is taken."""
 
@@ -107,6 +110,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
             metrics=metrics,
             page_tokens=_page_tokens(settings),
             rate=RateLimit(limit=settings.rate.limit, period=settings.rate.period_seconds),
+            sharing=Sharing(),
             peers=peers,
         )
     finally:

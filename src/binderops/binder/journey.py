@@ -139,7 +139,8 @@ class Journey:
 
     async def _resolve(self, provider: AnyProvider, repository: Repository) -> Resolved | None:
         try:
-            return await provider.resolve(repository)
+            key = ("resolve", self._asked.prefix, repository.spec)
+            return await self._binder.sharing.ask(key, lambda: provider.resolve(repository))
         except BinderOpsError as error:
             log.info("a reference cannot be resolved", spec=repository.spec, error=str(error))
             raise SpecError(f"Error resolving ref for {self._asked.prefix}:{repository.spec}: {error.what}") from error
@@ -155,11 +156,14 @@ class Journey:
         _, _, path = image.partition("/")
         repository, _, tag = path.rpartition(":")
         try:
-            return await self._binder.registry.head_manifest(repository, tag) is not None
+            return await self._binder.sharing.ask(("find", image), lambda: self._head(repository, tag))
         except RegistryError as error:
             raise RegistryError(
                 f"The image cannot be looked for: {error.what}", where=error.where, why=error.why
             ) from error
+
+    async def _head(self, repository: str, tag: str) -> bool:
+        return await self._binder.registry.head_manifest(repository, tag) is not None
 
     def _check_quota(self, target: _Target) -> None:
         settings = self._binder.settings
