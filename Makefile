@@ -73,6 +73,9 @@ KILLS ?= 30
 kills: system environment charts  ## kill -9 of each piece during builds and launches, KILLS times each (the tests' own: once)
 	@KILLS=$(KILLS) $(RUN)/pytest tests/e2e/test_e2e_kills.py -q -s
 
+interruptions: system environment charts  ## `up` ended at each step by Ctrl-C and kill -9; writes docs/develop/interruptions.md
+	@INTERRUPTIONS=1 $(RUN)/pytest tests/e2e/test_e2e_interruptions.py -q -s
+
 kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
 	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s
 

@@ -173,6 +173,8 @@ def _first_processes(uid: str) -> list[int]:
 
 
 def _node_ready() -> bool:
+    if not (STATE / "nodes" / NAME / "kubeconfig").exists():
+        return False  # it is written once the node is ready
     authority = STATE / "nodes" / NAME / "pki" / "ca.crt"
     try:
         context = ssl.create_default_context(cafile=str(authority))

@@ -1,0 +1,92 @@
+"""`up`, ended at each of its steps by Ctrl-C and by kill -9; what the next one says becomes a page of the docs.
+
+Only for `make interruptions` (some minutes): the tests' own are in test_e2e_zz_lifecycle.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import DOMAIN, NAME, ROOT
+from tests.e2e.networks import until
+
+pytestmark = [
+    *(pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)),
+    pytest.mark.skipif(not os.environ.get("INTERRUPTIONS"), reason="make interruptions"),
+]
+
+PAGE = ROOT / "docs/develop/interruptions.md"
+HEAD = """\
+# Interrupted: what the next `up` says
+
+Made by `make interruptions`: `binderops up` on a stopped deployment is ended as each step begins, by Ctrl-C and by
+kill -9; then it is run again, and must end in a launch. Numbers and names of one run are left out.
+
+| ended during | by | exit | its last words | the next `up` |
+|---|---|---|---|---|
+"""
+BEGUN = {
+    "this machine": lambda told: "this machine" in told,
+    "images": lambda told: "✓ this machine" in told,
+    "node": lambda told: "✓ images" in told,
+    "release": lambda told: "✓ node" in told,
+    "proof": lambda told: "✓ release" in told,
+}
+
+
+def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: Path) -> None:
+    rows = []
+    for step, begun in BEGUN.items():
+        for number in (signal.SIGINT, signal.SIGKILL):
+            assert deployed.run("down", NAME).returncode == 0
+            code, told = _interrupted(deployed, tmp_path / "told", begun, number)
+            assert code == (130 if number == signal.SIGINT else -signal.SIGKILL), told
+            again = deployed.run("up", NAME)
+            assert again.returncode == 0, f"{step}, {number.name}: {again.stderr}"
+            assert "✓ proof" in again.stderr
+            rows.append(
+                (
+                    step,
+                    "Ctrl-C" if number == signal.SIGINT else "kill -9",
+                    str(code),
+                    _words(told),
+                    _steps(again.stderr),
+                )
+            )
+    PAGE.write_text(HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
+
+
+def _interrupted(deployed: Any, log: Path, begun: Any, number: signal.Signals) -> tuple[int, str]:
+    with log.open("w") as told:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "binderops"), "up", NAME, "--directory", str(deployed.root)],
+            env=deployed.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+        )
+    until(lambda: begun(log.read_text()) or process.poll() is not None, "the step to begin", timeout=120)
+    process.send_signal(number)
+    return process.wait(60), log.read_text()
+
+
+def _words(told: str) -> str:
+    """The last thing it said."""
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return _plain(lines[-1]) if lines else "-"
+
+
+def _steps(told: str) -> str:
+    """Its finished steps."""
+    return "<br>".join(_plain(line.strip()) for line in told.splitlines() if line.strip().startswith("✓"))
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"\s+", " ", text).replace("|", "/").replace(DOMAIN, "DOMAIN")
+    return re.sub(r"\b\d+(\.\d+)*\b", "N", text)
