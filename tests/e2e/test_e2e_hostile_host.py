@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import NAME, RUN
 from tests.e2e.hostile import PROBE, Canary, canary
-from tests.e2e.launches import Binder, git_spec
+from tests.e2e.launches import Binder, Server, git_spec
 from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
+
+from binderops.podman.hooks import INSTANCES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
 
@@ -57,6 +59,43 @@ def test_a_server_reaches_nothing_of_the_machine(
     told = json.loads(ast.literal_eval(server.run(f"import subprocess, sys\n{run}.stdout")))
     assert [name for name, reached in told.items() if reached] == []
     assert set(told) >= alive
+
+
+# Takes every inotify instance there is for it, says how many, and keeps them for a while (s).
+TAKER = """\
+import ctypes, sys, time
+take, count = ctypes.CDLL(None).inotify_init1, 0
+while take(0) >= 0:
+    count += 1
+print(count, flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+def test_limits_that_the_kernel_keeps_by_user_are_a_servers_own(
+    deployed: object, binder: Binder, repositories: Repositories
+) -> None:
+    spec = git_spec(repositories.add("host-users", {"index.ipynb": EMPTY_NOTEBOOK}))
+    offender, bystander = binder.launch(spec), binder.launch(spec)
+    maps = [server.run("open('/proc/self/uid_map').read().split()") for server in (offender, bystander)]
+    firsts = [int(ast.literal_eval(found)[1]) for found in maps]
+    assert firsts[0] != firsts[1] and min(firsts) >= 0x80000, "neither the machine's users nor each other's"
+
+    def taken(server: Server, *, seconds: int = 0) -> int:
+        run = f"[sys.executable, '-c', {TAKER!r}, '{seconds}'], stdout=subprocess.PIPE, start_new_session=True"
+        return int(server.run(f"import subprocess, sys\nint(subprocess.Popen({run}).stdout.readline())"))
+
+    assert 100 < taken(offender, seconds=60) <= INSTANCES
+    assert taken(offender) < 10, "the same user has no more"
+    assert taken(bystander) > 100
+    # Two processes of one user of the machine share what there is.
+    own = ["prlimit", "--nofile=20000", "setpriv", "--reuid=61234", "--clear-groups"]
+    as_one = [*own, "/usr/bin/python3", "-c", TAKER]  # a venv may be closed to others
+    with subprocess.Popen([*as_one, "60"], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout and int(first.stdout.readline()) > INSTANCES
+        second = subprocess.run([*as_one, "0"], capture_output=True, text=True, timeout=20, check=True)
+        first.kill()
+    assert second.stdout.strip() == "0"
 
 
 DOCKERFILE = """\

@@ -2,7 +2,7 @@
 
 A user namespace has none of its own when it is made, and what is made in it counts for its maker too: root of this
 machine. Without them one container's processes could take every inotify instance of the machine's own services.
-They are set by an OCI hook: before a first instruction of the container, whichever runtime it has.
+An OCI hook sets them: before a first instruction of the container, whichever runtime it has.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ state=$(cat)
 pid=${{state##*\\"pid\\":}}
 pid=${{pid# }}
 pid=${{pid%%[!0-9]*}}
+# The pipes of its output belong to root of the machine: a script inside could not open /dev/stderr.
+if [ -p "/proc/$pid/fd/1" ] && [ -p "/proc/$pid/fd/2" ]; then chmod a+w "/proc/$pid/fd/1" "/proc/$pid/fd/2"; fi
 exec nsenter --user --target "$pid" /bin/sh -ec '
 cd /proc/sys/user
 for limit in *_namespaces; do echo {NAMESPACES} > "$limit"; done

@@ -262,6 +262,7 @@ async def test_a_user_namespace_of_its_own(client: Client, make: Any, wait_for: 
     }
     script = (
         "id; cat /proc/self/uid_map; ls -ldn /data; touch /data/f; mount -t tmpfs none /tmp && echo mounted; ls /sys; "
+        "echo by its name > /dev/stdout; "
         "cd /proc/sys/user; for limit in max_inotify_instances max_inotify_watches max_net_namespaces; do "
         "echo $limit $(cat $limit); done"
     )
@@ -280,6 +281,7 @@ async def test_a_user_namespace_of_its_own(client: Client, make: Any, wait_for: 
     assert re.search(rf"0 +{users[0]} +65536", text), text
     # What the kernel keeps by user is the pod's alone, and does not count against the machine's own services.
     assert f"max_inotify_instances {INSTANCES}\nmax_inotify_watches {WATCHES}\nmax_net_namespaces {NAMESPACES}" in text
+    assert "by its name" in text
     assert "uid=0" in text and "mounted" in text and "kernel" in text
     assert re.search(r"drwxrwxrwx +\d+ 0 +0 ", text), text
 
