@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: known, new, up, ready, viewers, memory, secrets; all where none is named. Needs root."""
+"""`python -m bench [NAME …]`: known, new, up, start, many, ready, viewers, memory, secrets; all by default."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 
 from bench.deployment import idle_memory, up_with_images
 from bench.launch import known_image, new_repository
+from bench.many import many_at_once
 from bench.place import binderops
 from bench.ready import node_ready
 from bench.secrets import both_environments
+from bench.start import bare_start
 from bench.viewers import viewers
 
-NAMES = ("known", "new", "up", "ready", "viewers", "memory", "secrets")
+NAMES = ("known", "new", "up", "start", "many", "ready", "viewers", "memory", "secrets")
 
 
 def main() -> int:
@@ -21,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=[], help=f"which of {', '.join(NAMES)}")
     parser.add_argument("-n", type=int, default=10, help="samples of each kind of launch")
+    parser.add_argument("--at-once", type=int, default=10, help="launches at once (30 want about 4 GiB)")
     parser.add_argument("--idle", type=float, default=60, help="seconds to leave it alone before memory is read")
     options = parser.parse_args()
     names = options.names or list(NAMES)
@@ -32,6 +35,10 @@ def main() -> int:
         asyncio.run(new_repository(max(3, options.n // 2))).show()
     if "up" in names:
         up_with_images(3).show()
+    if "start" in names:
+        asyncio.run(bare_start(options.n)).show()
+    if "many" in names:
+        asyncio.run(many_at_once(options.at_once, 3)).show()
     if "ready" in names:
         node_ready(options.n).show()
     if "viewers" in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,12 +21,15 @@ RECIPE = (
 )
 
 
-async def bare_container(image: str, *, port: int) -> float:
-    """Seconds from the create call to the first 200 of the Lab page; the container is removed."""
+async def bare_container(image: str, *, port: int, stack: Path | None = None) -> float:
+    """Seconds from the create call to the first 200 of the Lab page; the container is removed.
+
+    `stack`: a virtual environment of this machine whose jupyter-lab is started instead of the image's own.
+    """
     name, token = f"bench-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     async with Podman(SOCKET) as podman:
         started = time.monotonic()
-        await podman.containers.create(_specification(name, image, token, port))
+        await podman.containers.create(_specification(name, image, token, port, stack))
         try:
             await podman.containers.start(name)
             await _until_served(f"http://127.0.0.1:{port}/lab?token={token}")
@@ -34,13 +38,17 @@ async def bare_container(image: str, *, port: int) -> float:
             await podman.containers.remove(name, force=True)
 
 
-def _specification(name: str, image: str, token: str, port: int) -> dict[str, Any]:
-    command = ["jupyter-lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.token={token}", "--no-browser"]
+def _specification(name: str, image: str, token: str, port: int, stack: Path | None) -> dict[str, Any]:
+    program = str(stack / "bin" / "jupyter-lab") if stack else "jupyter-lab"
+    command = [program, "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.token={token}", "--no-browser"]
     return {
         "name": name,
         "image": image,
         "command": command,
         "user": "1000",
+        "mounts": [{"type": "bind", "source": str(stack), "destination": str(stack), "options": ["ro"]}]
+        if stack
+        else [],
         "netns": {"nsmode": "host"},
         "cgroups_mode": "enabled",
         "resource_limits": {

@@ -23,16 +23,16 @@ REQUIREMENTS = "idna\ntoolz\nsortedcontainers\n"
 async def known_image(n: int) -> Report:
     """Interleaved: a launch of an image that is there, then the bare container, n times."""
     workspace = open_workspace(DIRECTORY, ENVIRONMENT)
-    first = await _launch_folder(workspace, DIRECTORY / "examples" / "hello")
+    first = await launch_example(workspace, DIRECTORY / "examples" / "hello")
     await end_server(first)
     report = Report("launch-known", "launch and bare container in turn")
     launches, bare, phases = [], [], []
     for _ in range(n):
-        launched = await _launch_spec(workspace, first.result.spec)
+        launched = await launch_spec(workspace, first.result.spec)
         launches.append(launched.result.seconds)
         phases.append(launched.result.phases)
         await end_server(launched)
-        bare.append(await bare_container(launched.result.image, port=_free_port()))
+        bare.append(await bare_container(launched.result.image, port=free_port()))
     report.series = [
         Series(
             "known image",
@@ -94,18 +94,18 @@ def _where_time_goes(phases: list[dict[str, float]], names: tuple[str, ...]) -> 
 
 
 async def _built(workspace: Workspace, folder: Path) -> Launched:
-    launched = await _launch_folder(workspace, folder)
+    launched = await launch_example(workspace, folder)
     if not launched.result.built:
         raise RuntimeError(f"{folder} was not built: the figure would be a lie")
     await end_server(launched)
     return launched
 
 
-async def _launch_folder(workspace: Workspace, folder: Path) -> Launched:
+async def launch_example(workspace: Workspace, folder: Path) -> Launched:
     return await launch_folder(workspace.deployment(), workspace.target.access(), folder=folder, on_event=_silent)
 
 
-async def _launch_spec(workspace: Workspace, spec: str) -> Launched:
+async def launch_spec(workspace: Workspace, spec: str) -> Launched:
     # With the release's token, as an operator's own launches: visitors are limited to some an hour.
     deployment = workspace.deployment()
     token = await local_token(deployment, workspace.target.access())
@@ -142,7 +142,8 @@ def open_folder(files: dict[str, str]) -> Iterator[Path]:
         yield folder
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
