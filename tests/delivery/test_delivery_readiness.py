@@ -156,3 +156,14 @@ def test_a_failed_pod_says_why() -> None:
     failed = {"metadata": {"name": "p"}, "status": {"phase": "Failed", "reason": "Evicted", "message": "disk pressure"}}
     assert assess_pod(failed).verdict is Verdict.FAILED
     assert "disk pressure" in assess_pod(failed).reason
+
+
+def test_the_back_off_of_a_node_that_was_stopped_after_crashes_is_no_crash() -> None:
+    """Killed a few times, then stopped with its node: at the next start it waits for its back-off, and is well."""
+    stopped = pod(waiting("CrashLoopBackOff", restarts=3, last={"exitCode": 143, "reason": "Error"}))
+    crashes = CrashesSince()
+    assert assess(deployment(), crashes.counted([stopped])).verdict is Verdict.WAITING
+    again = pod(waiting("CrashLoopBackOff", restarts=5, last=CRASH))
+    assert assess(deployment(), crashes.counted([again])).verdict is Verdict.FAILED
+    at_once = pod(waiting("CrashLoopBackOff", restarts=3, last=CRASH))
+    assert assess(deployment(), CrashesSince().counted([at_once])).verdict is Verdict.FAILED

@@ -19,6 +19,7 @@ Object = Mapping[str, Any]
 
 # The first restart is at once, the second 10 s later: what crashed again then, crashes each time.
 _RESTARTS_UNTIL_FAILED = 2
+_STOPPED = 128 + 15  # ended by SIGTERM
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: )?(?:(?:ErrImagePull|ImagePullBackOff): )?')
 _HOPELESS = {
     "ErrImageNeverPull": "its image is not on this machine and must not be pulled",
@@ -129,7 +130,9 @@ def assess_pod(pod: Object) -> Assessment:
 class CrashesSince:
     """Pods with their restarts counted from the first look: a node that was stopped counts as one, and is no crash.
 
-    A container that is in its back-off at the first look has crashed already: its count stands.
+    A container that is in its back-off at the first look has crashed already: its count stands, unless what ended it
+    last was a signal to stop. A stop with the back-off that came of it is no crash, and should it be one (a liveness
+    probe's), it is seen again within two restarts.
     """
 
     def __init__(self) -> None:
@@ -146,7 +149,9 @@ class CrashesSince:
     def _lowered(self, uid: str, container: Object) -> Object:
         count = int(container.get("restartCount") or 0)
         waiting = (container.get("state") or {}).get("waiting") or {}
-        first = 0 if waiting.get("reason") == "CrashLoopBackOff" else count
+        last = (container.get("lastState") or {}).get("terminated") or {}
+        crashed = waiting.get("reason") == "CrashLoopBackOff" and last.get("exitCode") != _STOPPED
+        first = 0 if crashed else count
         before = self._before.setdefault((uid, str(container.get("name"))), first)
         return {**container, "restartCount": count - before}
 
