@@ -185,6 +185,21 @@ def test_sysctls_are_put_back(tmp_path: Path) -> None:
     assert not (tmp_path / "record.json").exists()
 
 
+def test_a_setting_that_is_high_enough_stays(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    name = "net/ipv4/neigh/lo/proxy_qlen"
+    path = Path("/proc/sys", name)
+    before = int(path.read_text())
+    record = SysctlRecord(tmp_path / "record.json")
+    record.raise_to({name: before - 1})
+    assert int(path.read_text()) == before and not (tmp_path / "record.json").exists()
+    record.raise_to({name: before + 1})
+    assert int(path.read_text()) == before + 1
+    record.restore()
+    assert int(path.read_text()) == before
+
+
 @given(st.lists(st.integers(-1, 20), max_size=200), st.integers(0, 13))
 def test_addresses_are_never_shared_and_rest_before_they_return(steps: list[int], start: int) -> None:
     pool = AddressPool("10.0.0.0/28", start=start)
