@@ -45,7 +45,7 @@ ON_AN_ENVIRONMENT: dict[str, list[str]] = {
     "secrets import": ["secret/staging/robot.yaml", "--reader", KEY],
     "secrets merge-driver": ["a", "b", "c", "secret/config/staging.yaml"],
 }
-ON_NONE = {"env", "images build", "secrets new-key"}  # `env` tells of each environment
+ON_NONE = {"env", "images build", "images publish", "secrets new-key"}  # `env` tells of each environment
 
 
 def commands(group: Any, name: str = "") -> Iterator[str]:

@@ -175,6 +175,7 @@ OTHERS: dict[str, list[str]] = {
 ON_A_MACHINE = {
     "up",
     "images build",
+    "images publish",
 }  # the journeys of tests/e2e search those, and what the others say of a running node
 
 

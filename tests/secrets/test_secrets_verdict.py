@@ -51,7 +51,7 @@ def asked(both: Any, as_person: Callable[..., None], monkeypatch: pytest.MonkeyP
 def test_a_credential_put_into_a_clear_layer_or_chart_after_a_good_verdict_is_refused(asked: Counted) -> None:
     for path in ("config/staging.yaml", "mybinder/values.yaml", "charts/nginx-ingress/values.yaml"):
         before = (asked.root / path).read_text()
-        (asked.root / path).write_text(f"{before}\nextra: {{password: {TOKEN}}}\n")
+        (asked.root / path).write_text(f"{before}\nplanted: {{password: {TOKEN}}}\n")
         with pytest.raises(SecretsError, match="stands in clear") as caught:
             asked()
         assert path in (caught.value.where or "")
