@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -160,7 +161,8 @@ async def _run(settings: Sequence[str], url: str, ref: str, environment: dict[st
     finally:
         if program.returncode is None:
             # Its helpers too (git-remote-https): they hold the connection.
-            os.killpg(program.pid, 9)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(program.pid, 9)
             await program.wait()
     return program.returncode or 0, output.decode(errors="replace"), complaint.decode(errors="replace")
 
