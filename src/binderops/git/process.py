@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from binderops.errors import GitError
 
@@ -67,3 +71,56 @@ def output(folder: Path, *arguments: str, give: bytes = b"", seconds: float) -> 
     if done.returncode != 0:
         raise GitError("git failed", where=str(folder), why=done.stderr.decode(errors="replace").strip()[:300])
     return done.stdout
+
+
+class Said(NamedTuple):
+    """How a call ended."""
+
+    status: int
+    output: bytes
+    complaint: bytes
+
+
+async def run(
+    call: Sequence[str],
+    *,
+    limits: Sequence[str],
+    environment: dict[str, str],
+    most: tuple[int, int],
+    too_much: Callable[[int], GitError],
+) -> Said:
+    """One call under prlimit's `limits` that reads at most so many bytes of output and of complaints.
+
+    Whatever ends it early, a cancellation or `too_much(bytes)`, ends git and its helpers: they hold the connection.
+    """
+    program = await asyncio.create_subprocess_exec(
+        "prlimit",
+        *limits,
+        "--",
+        *call,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        assert program.stdout and program.stderr
+        output, complaint = await asyncio.gather(
+            _read(program.stdout, most[0], too_much), _read(program.stderr, most[1], too_much)
+        )
+        return Said(await program.wait(), output, complaint)
+    finally:
+        if program.returncode is None:
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.killpg(program.pid, signal.SIGKILL)
+            await program.wait()
+
+
+async def _read(stream: asyncio.StreamReader, limit: int, too_much: Callable[[int], GitError]) -> bytes:
+    found = bytearray()
+    while part := await stream.read(1 << 16):
+        found += part
+        if len(found) > limit:
+            raise too_much(limit)
+    return bytes(found)

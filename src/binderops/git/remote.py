@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,45 +140,22 @@ def has_proxy(url: RemoteUrl) -> bool:
 
 async def _run(settings: Sequence[str], url: str, ref: str, environment: dict[str, str]) -> tuple[int, str, str]:
     """Git's exit status, what it printed and what it complained of."""
-    limits = ["prlimit", f"--as={_MEMORY_BYTES}", "--"]
-    program = await asyncio.create_subprocess_exec(
-        *limits,
-        *process.command("ls-remote", "--", url, ref, settings=settings),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        assert program.stdout and program.stderr
-        output, complaint = await asyncio.gather(
-            _read(program.stdout, MOST_OUTPUT, url), _read(program.stderr, 1 << 20, url)
+
+    def too_much(limit: int) -> GitError:
+        return GitError(
+            f"the repository answers with more than {limit >> 20} MiB of references",
+            where=url,
+            hint="name a commit, or a reference whose name few others end with",
         )
-        await program.wait()
-    finally:
-        if program.returncode is None:
-            # Its helpers too (git-remote-https): they hold the connection.
-            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
-                os.killpg(program.pid, 9)
-            await program.wait()
-    return program.returncode or 0, output.decode(errors="replace"), complaint.decode(errors="replace")
 
-
-async def _read(stream: asyncio.StreamReader, limit: int, url: str) -> bytes:
-    """Everything up to the end; raises GitError as soon as it is more than `limit` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    while part := await stream.read(1 << 16):
-        size += len(part)
-        if size > limit:
-            raise GitError(
-                f"the repository answers with more than {limit >> 20} MiB of references",
-                where=url,
-                hint="name a commit, or a reference whose name few others end with",
-            )
-        parts.append(part)
-    return b"".join(parts)
+    said = await process.run(
+        process.command("ls-remote", "--", url, ref, settings=settings),
+        limits=[f"--as={_MEMORY_BYTES}"],
+        environment=environment,
+        most=(MOST_OUTPUT, 1 << 20),
+        too_much=too_much,
+    )
+    return said.status, said.output.decode(errors="replace"), said.complaint.decode(errors="replace")
 
 
 def _next(url: RemoteUrl, location: str) -> RemoteUrl:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -116,41 +115,21 @@ class _Git:
     environment: dict[str, str]
 
     async def run(self, *arguments: str) -> bytes:
-        limits = ["prlimit", f"--as={_MEMORY_BYTES}", f"--fsize={LARGEST_PACK}", "--"]
-        call = process.command("-C", str(self.folder), *arguments, settings=[*_SETTINGS, *self.settings])
-        program = await asyncio.create_subprocess_exec(
-            *limits,
-            *call,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment,
-            start_new_session=True,
+        said = await process.run(
+            process.command("-C", str(self.folder), *arguments, settings=[*_SETTINGS, *self.settings]),
+            limits=[f"--as={_MEMORY_BYTES}", f"--fsize={LARGEST_PACK}"],
+            environment=self.environment,
+            most=(_LARGEST_LISTING, _LARGEST_COMPLAINT),
+            too_much=_too_much,
         )
-        try:
-            assert program.stdout and program.stderr
-            output, complaint = await asyncio.gather(
-                _read(program.stdout, _LARGEST_LISTING), _read(program.stderr, _LARGEST_COMPLAINT)
-            )
-            status = await program.wait()
-        finally:
-            if program.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(program.pid, 9)
-                await program.wait()
-        if status != 0:
-            why = complaint.decode(errors="replace").strip()[:500] or f"git exited with {status}"
+        if said.status != 0:
+            why = said.complaint.decode(errors="replace").strip()[:500] or f"git exited with {said.status}"
             raise GitError(f"git {arguments[0]} failed", where=str(arguments[-2:]), why=why)
-        return output
+        return said.output
 
 
-async def _read(stream: asyncio.StreamReader, limit: int) -> bytes:
-    found = bytearray()
-    while part := await stream.read(1 << 16):
-        found += part
-        if len(found) > limit:
-            raise GitError(f"git says more than {limit >> 10} KiB", hint="the repository holds too many files")
-    return bytes(found)
+def _too_much(limit: int) -> GitError:
+    return GitError(f"git says more than {limit >> 10} KiB", hint="the repository holds too many files")
 
 
 def _branch(told: str) -> str:
