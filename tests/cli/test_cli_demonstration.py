@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.core import TyperGroup
+from tests.cli.command_names import command_names
 from typer.testing import CliRunner
 
 from binderops.cli.app import app, register_commands
@@ -48,15 +47,6 @@ ON_AN_ENVIRONMENT: dict[str, list[str]] = {
 ON_NONE = {"env", "images build", "images publish", "secrets new-key"}  # `env` tells of each environment
 
 
-def commands(group: Any, name: str = "") -> Iterator[str]:
-    for child, found in group.commands.items():
-        full = f"{name} {child}".strip()
-        if isinstance(found, TyperGroup):
-            yield from commands(found, full)
-        else:
-            yield full
-
-
 @pytest.fixture
 def elsewhere(repository: Path) -> Path:
     """This repository, with staging pointed at a cluster: an address where nobody listens."""
@@ -92,8 +82,7 @@ def call(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 def test_no_command_is_left_out() -> None:
-    register_commands()
-    assert set(commands(typer.main.get_command(app))) == set(ON_AN_ENVIRONMENT) | ON_NONE
+    assert command_names() == set(ON_AN_ENVIRONMENT) | ON_NONE
 
 
 @pytest.mark.parametrize("name", ON_AN_ENVIRONMENT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.launches import Binder
-from tests.e2e.networks import Host, host
+from tests.e2e.networks import Host, host, until
 from tests.e2e.repositories import Repositories
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,19 @@ class Deployed:
             timeout=timeout,
             check=False,
         )
+
+    def interrupted(self, log: Path, begun: Callable[[str], bool], number: signal.Signals) -> tuple[int, str]:
+        """Ends `up` by a signal once `begun` holds of what it has said; its exit code, and all that it said."""
+        with log.open("w") as told:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "binderops"), "up", NAME, "--directory", str(self.root)],
+                env=self.environment,
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+            )
+        until(lambda: begun(log.read_text()) or process.poll() is not None, "the step to begin", timeout=120)
+        process.send_signal(number)
+        return process.wait(60), log.read_text()
 
     def json(self, *arguments: str, timeout: float = 300) -> Any:
         """Runs a command that must succeed and returns its JSON."""

@@ -8,14 +8,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.e2e.conftest import DOMAIN, NAME, ROOT
-from tests.e2e.networks import until
 
 pytestmark = [
     *(pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)),
@@ -46,7 +43,7 @@ def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: 
     for step, begun in BEGUN.items():
         for number in (signal.SIGINT, signal.SIGKILL):
             assert deployed.run("down", NAME).returncode == 0
-            code, told = _interrupted(deployed, tmp_path / "told", begun, number)
+            code, told = deployed.interrupted(tmp_path / "told", begun, number)
             assert code == (130 if number == signal.SIGINT else -signal.SIGKILL), told
             again = deployed.run("up", NAME)
             assert again.returncode == 0, f"{step}, {number.name}: {again.stderr}"
@@ -61,19 +58,6 @@ def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: 
                 )
             )
     PAGE.write_text(HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
-
-
-def _interrupted(deployed: Any, log: Path, begun: Any, number: signal.Signals) -> tuple[int, str]:
-    with log.open("w") as told:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "binderops"), "up", NAME, "--directory", str(deployed.root)],
-            env=deployed.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=told,
-        )
-    until(lambda: begun(log.read_text()) or process.poll() is not None, "the step to begin", timeout=120)
-    process.send_signal(number)
-    return process.wait(60), log.read_text()
 
 
 def _words(told: str) -> str:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +86,11 @@ def test_interrupted_it_goes_on_from_there(deployed: Any, tmp_path: Path, step: 
     }[step]
     if step == "images":
         _forget_an_image()
-    code, told = _interrupt(deployed, tmp_path, begun)
+    code, told = deployed.interrupted(tmp_path / "told", begun, signal.SIGINT)
     assert code == 130, told
     assert "goes on from here" in told
     assert not _builds_an_image()
     assert deployed.json("up", NAME)["proof"]["answer"] > 0
-
-
-def _interrupt(deployed: Any, folder: Path, begun: Callable[[str], bool]) -> tuple[int, str]:
-    """Ctrl-C once `begun` holds of what `up` has said."""
-    log = folder / "told"
-    with log.open("w") as told:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "binderops"), "up", NAME, "--directory", str(deployed.root)],
-            env=deployed.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=told,
-        )
-    until(lambda: begun(log.read_text()) or process.poll() is not None, "the step to begin", timeout=120)
-    process.send_signal(signal.SIGINT)
-    return process.wait(60), log.read_text()
 
 
 def _forget_an_image() -> None:

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from rich.console import Console
 from rich.traceback import Traceback
-from typer.core import TyperGroup
+from tests.cli.command_names import command_names
 from typer.testing import CliRunner
 
-from binderops.cli.app import app, register_commands
+from binderops.cli.app import app
 from binderops.errors import BinderOpsError
 from binderops.secrets import sops
 from binderops.secrets.editing import problem_of
@@ -198,18 +197,8 @@ def test_no_other_command_leaves_one_either(planted: Any, tmp_path: Path, monkey
 
 
 def test_every_command_is_searched() -> None:
-    register_commands()
     searched = {f"secrets {arguments[0]}" for arguments, _ in COMMANDS.values()} | set(OTHERS) | ON_A_MACHINE
-    assert set(names_of(typer.main.get_command(app))) == searched
-
-
-def names_of(group: Any, name: str = "") -> Iterator[str]:
-    for child, found in group.commands.items():
-        full = f"{name} {child}".strip()
-        if isinstance(found, TyperGroup):
-            yield from names_of(found, full)
-        else:
-            yield full
+    assert command_names() == searched
 
 
 @pytest.mark.parametrize(
