@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from tests.node.pods.conftest import Node, status_of
 
 from binderops.kube.client import Client
 from binderops.kube.kinds import EVENT
+from binderops.node.pods.evicting import LOOK_SECONDS
 from binderops.node.pods.resources import PIDS
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
@@ -56,6 +59,23 @@ async def test_a_pod_that_keeps_too_much_is_evicted_and_named(
         if e["involvedObject"].get("uid") == pod["metadata"]["uid"]
     ]
     assert [e["type"] for e in events if e["reason"] == "Evicted" and why in e["message"]] == ["Warning"]
+
+
+async def test_what_others_free_meanwhile_hides_nothing(make: Any, wait_for: Any, node: Node) -> None:
+    others = node.state / "others"
+    with others.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 60 << 20)
+    volume = {"name": "v", "emptyDir": {}}
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    script = "until test -e /v/go; do sleep 0.05; done; " + FILL.format(place="/tmp/f")
+    pod = await make("hidden", script, container=LIMIT | mount, volumes=[volume], restartPolicy="Never")
+    await wait_for("hidden", is_running)
+    await asyncio.sleep(LOOK_SECONDS * 2)  # the file of the others is part of what was last seen
+    [go] = node.state.glob(f"nodes/*/**/{pod['metadata']['uid']}/volumes/v")
+    (go / "go").touch()
+    others.unlink()
+    gone = await wait_for("hidden", lambda pod: pod["status"].get("phase") == "Failed", seconds=30)
+    assert gone["status"]["reason"] == "Evicted"
 
 
 async def test_below_its_limit_a_pod_stays(make: Any, wait_for: Any) -> None:

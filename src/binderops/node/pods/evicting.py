@@ -1,7 +1,8 @@
 """Looking after the disk: what pods keep there is measured; one that keeps too much is evicted, as by a kubelet.
 
 Looking at the file system costs nothing and is done every second. What each pod keeps is measured when the file
-system's use has changed by more than a pod could be forgiven, when it is low, and once a minute.
+system's use has changed by more than a pod could be forgiven, when it is low, and every ten seconds, as a kubelet
+does: what one pod writes while another's files go is no change of the whole.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from binderops.node.pods.worker import PodWorker
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
-MEASURE_SECONDS = 60.0
+MEASURE_SECONDS = 10.0
 GROWTH_BYTES, GROWTH_INODES = 32 << 20, 20_000
 SHARE = 4
 """Unless the disk is low, measuring rests this many times as long as it took."""
