@@ -235,14 +235,12 @@ def test_a_cluster_by_a_sealed_kubeconfig(pair: Pair, owners: dict[str, Pair], c
     counting.goes_on()
 
 
-def test_no_value_was_left_anywhere(
-    pair: Pair, owners: dict[str, Pair], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_no_value_was_left_anywhere(pair: Pair, owners: dict[str, Pair]) -> None:
     assert len(pair.canaries.forms) > 30 and {"sops", "python3"} & pair.canaries.processes, "they were looked for"
     assert pair.canaries.leaks == []
     logs = [node for name, _, _ in NODES.values() if (node := STATE / "nodes" / name / "logs").exists()]
     verdicts = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "binderops"
-    folders = [pair.root, owners["ana"].root, tmp_path_factory.getbasetemp(), STATE / "environments", verdicts]
+    folders = [pair.root, owners["ana"].root, STATE / "environments", verdicts]
     assert pair.canaries.found_below(*folders, *logs, Path("/dev/shm")) == []
     assert pair.canaries.found_below(*(path for path in Path("/tmp").glob("binderops-*"))) == []
 
