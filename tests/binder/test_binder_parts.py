@@ -163,6 +163,30 @@ async def test_checks_are_shared_tried_again_and_kept() -> None:
     assert await CachedCheck("y", never, pause=0.0).result() == {"service": "y", "ok": False}
 
 
+async def test_a_bad_answer_is_kept_for_moments_only() -> None:
+    now, well, asked = 1000.0, False, 0
+
+    async def answers() -> bool:
+        nonlocal asked
+        asked += 1
+        return well
+
+    check = CachedCheck("x", answers, pause=0.0, clock=lambda: now)
+    rows = await asyncio.gather(*(check.result() for _ in range(5)))
+    assert not any(row["ok"] for row in rows)
+    assert asked == 3, "many askers share one check, a bad one as well"
+    well = True
+    now += 0.9
+    assert not (await check.result())["ok"]
+    now += 0.2
+    assert (await check.result())["ok"]
+    well = False
+    now += 14.9
+    assert (await check.result())["ok"], "a good one is kept"
+    now += 0.2
+    assert not (await check.result())["ok"]
+
+
 async def test_late_and_slow_watchers() -> None:
     running = RunningBuild(BuildRequest("n", "i", "r", "f"), tail=2)
     for number in range(5):

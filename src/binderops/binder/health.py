@@ -1,4 +1,8 @@
-"""`/health`: each check runs at most once in its period, whoever asks, and is bad only after three attempts."""
+"""`/health`: each check runs at most once in its period, whoever asks, and is bad only after three attempts.
+
+A good answer is kept for long, a bad one for as long as many askers at once need to share it: whoever waits for the
+binder to be well again learns it when it is.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,20 @@ from binderops.oci.registry import Registry
 log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[bool]]
-_PERIOD_SECONDS = 15.0
+Clock = Callable[[], float]
+_GOOD_SECONDS = 15.0
+_BAD_SECONDS = 1.0
 _ATTEMPTS = 3
 
 
 class CachedCheck:
     """One named check. Concurrent calls share one run."""
 
-    def __init__(self, service: str, check: Check, *, pause: float = 1.0) -> None:
+    def __init__(self, service: str, check: Check, *, pause: float = 1.0, clock: Clock = time.monotonic) -> None:
         self._service = service
         self._check = check
         self._pause = pause
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._known_until = 0.0
         self._ok = False
@@ -35,9 +42,9 @@ class CachedCheck:
     async def result(self) -> dict[str, Any]:
         """The check's row."""
         async with self._lock:
-            if self._known_until < time.monotonic():
+            if self._known_until < self._clock():
                 self._ok = await self._try()
-                self._known_until = time.monotonic() + _PERIOD_SECONDS
+                self._known_until = self._clock() + (_GOOD_SECONDS if self._ok else _BAD_SECONDS)
         return {"service": self._service, "ok": self._ok}
 
     async def _try(self) -> bool:
