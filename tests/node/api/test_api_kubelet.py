@@ -42,6 +42,8 @@ class Endpoint:
                 return connection.respond(
                     http.HTTPStatus.BAD_REQUEST, "container is waiting to start: ContainerCreating"
                 )
+            if "limitBytes=-1" in request.path:
+                return connection.respond(http.HTTPStatus.UNPROCESSABLE_ENTITY, "PodLogOptions is invalid: limitBytes")
             return connection.respond(http.HTTPStatus.OK, "first line\nsecond line\n")
         return None
 
@@ -96,6 +98,8 @@ async def test_the_kubelets_refusal_and_ours(api: Any, namespace: str, endpoint:
     code, status = await api.ask("GET", f"{path}?container=waiting")
     assert (code, status["reason"]) == (400, "BadRequest")
     assert status["message"] == "container is waiting to start: ContainerCreating"
+    code, status = await api.ask("GET", f"{path}?container=main&limitBytes=-1")
+    assert (code, status["reason"], status["message"]) == (422, "Invalid", "PodLogOptions is invalid: limitBytes")
     code, status = await api.ask("GET", path)
     assert (code, status["message"]) == (
         400,

@@ -118,7 +118,8 @@ async def test_a_version_of_the_future_is_refused(api: Any, namespace: str) -> N
         "watch=1&timeoutSeconds=-1",
         "watch=1&labelSelector=a%20in",
         "watch=1&limit=a",
-        "limit=-1",
+        "limit=--1",
+        "limit=9223372036854775808",
     ],
 )
 async def test_watches_that_cannot_be(api: Any, namespace: str, query: str) -> None:
@@ -181,6 +182,12 @@ async def test_pages_of_a_list(api: Any, namespace: str) -> None:
     assert len({page["metadata"]["resourceVersion"] for page in (first, second, third)}) == 1
     code, _ = await api.ask("GET", f"{path}?limit=2&continue=nonsense")
     assert code == 400
+    for limit in ("-1", "0", "-9223372036854775808", "9223372036854775807"):
+        everything = await api.get(f"{path}?limit={limit}")
+        assert len(everything["items"]) == 5, "a limit that is not positive is none"
+        assert "continue" not in everything["metadata"]
+        rest = await api.get(f"{path}?limit={limit}&continue={first['metadata']['continue']}")
+        assert [item["metadata"]["name"] for item in rest["items"]] == ["c2", "c3", "c4"]
 
 
 async def test_tables_and_metadata_only(api: Any, namespace: str, take_events: Any) -> None:

@@ -147,7 +147,7 @@ async def test_log_options(node: Node, echo: str, query: dict[str, Any], text: s
     assert sorted(answer.text.splitlines()) == sorted(text.splitlines())
 
 
-@pytest.mark.parametrize("query", [{"tailLines": "x"}, {"sinceTime": "yesterday"}, {"limitBytes": 0}])
+@pytest.mark.parametrize("query", [{"tailLines": "x"}, {"sinceTime": "yesterday"}])
 async def test_bad_log_options_are_refused(node: Node, echo: str, query: dict[str, Any]) -> None:
     async with httpx.AsyncClient(verify=tls(node), trust_env=False) as api:
         answer = await api.get(endpoint(node, "https", f"/containerLogs{echo}", **query))

@@ -182,6 +182,6 @@ def _unreachable(host: str, error: Exception) -> KubernetesError:
 
 def _refused(code: int, text: str) -> KubernetesError:
     """The kubelet's refusal, in its own words."""
-    reasons = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable"}
+    reasons = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 422: "Invalid", 503: "ServiceUnavailable"}
     known = code if code in reasons else 500
     return refusals.refusal(known, reasons.get(known, "InternalError"), text or f"the kubelet endpoint answered {code}")

@@ -64,7 +64,8 @@ class _Page(NamedTuple):
 
     @classmethod
     def of(cls, query: Query) -> _Page:
-        limit, token = query.number("limit") or 0, query.get("continue")
+        # As kube-apiserver: a limit that is not positive (some clients send -1) is none.
+        limit, token = max(0, query.signed("limit") or 0), query.get("continue")
         if not token:
             return cls(limit, 0, None)
         try:

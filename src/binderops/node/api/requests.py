@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -12,6 +13,7 @@ from binderops.node.api.resources import BY_PATH, Resource
 
 _LONGEST_URL = 64 * 1024
 _MOST_PARAMETERS = 256
+_WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 
 
@@ -48,19 +50,26 @@ class Query:
 
     def number(self, key: str) -> int | None:
         """A whole number that is not negative; None when absent or empty. 400 for anything else."""
+        found = self.signed(key)
+        if found is not None and found < 0:
+            raise bad_request(f"invalid value {self.get(key)!r} for parameter {key}")
+        return found
+
+    def signed(self, key: str) -> int | None:
+        """A whole number as Go's ParseInt reads it into 64 bits; None when absent or empty. 400 for anything else."""
         text = self.get(key)
         if not text:
             return None
-        if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        if not _WHOLE.fullmatch(text) or not -(2**63) <= (found := int(text)) < 2**63:
             raise bad_request(f"invalid value {text!r} for parameter {key}")
-        return int(text)
+        return found
 
     def check(self) -> None:
         """Refuse (400) what no request may say, before anything is done."""
         if any(value != "All" for value in self.all("dryRun")):
             raise bad_request('Invalid value: dryRun: Unsupported value: supported values: "All"')
-        for key in ("limit", "timeoutSeconds"):
-            self.number(key)
+        self.signed("limit")
+        self.number("timeoutSeconds")
 
     @property
     def dry_run(self) -> bool:

@@ -283,19 +283,25 @@ async def _listener(config: NodeConfig) -> Any:
 
 
 def log_options(query: Any) -> LogOptions:
-    """The options of PodLogOptions; RefusedError (400) for what cannot be read."""
+    """The options of PodLogOptions; RefusedError for what cannot be read (400) or means nothing (422)."""
     try:
         since = None
+        seconds = int(query["sinceSeconds"]) if query.get("sinceSeconds") else None
         if query.get("sinceTime"):
             since = parse_timestamp(query["sinceTime"].replace("Z", "+00:00"))
-        elif query.get("sinceSeconds"):
-            since = datetime.now(UTC) - timedelta(seconds=int(query["sinceSeconds"]))
+        elif seconds is not None:
+            since = datetime.now(UTC) - timedelta(seconds=seconds)
         tail = int(query["tailLines"]) if query.get("tailLines") else None
         limit = int(query["limitBytes"]) if query.get("limitBytes") else None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise RefusedError(400, f"invalid log options: {error}") from error
-    if (tail is not None and tail < 0) or (limit is not None and limit < 1):
-        raise RefusedError(400, "invalid log options: tailLines and limitBytes must not be negative")
+    for name, value, least in (("tailLines", tail, 0), ("limitBytes", limit, 1), ("sinceSeconds", seconds, 1)):
+        if value is not None and value < least:
+            bound = "greater than 0" if least else "greater than or equal to 0"
+            raise RefusedError(422, f"PodLogOptions is invalid: {name}: Invalid value: {value}: must be {bound}")
+    if seconds is not None and query.get("sinceTime"):
+        message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+        raise RefusedError(422, f"PodLogOptions is invalid: {message}")
     return LogOptions(_flag(query, "follow"), tail, since, _flag(query, "timestamps"), limit)
 
 
