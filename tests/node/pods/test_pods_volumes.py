@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from binderops.errors import VolumeSetupError
 from binderops.kube.kinds import Kind, Object
 from binderops.node.pods.identity import Owner, owner_of, range_of
-from binderops.node.pods.logs import LogOptions, parse_line, read_log
 from binderops.node.pods.paths import make_beneath, mount_beneath, open_beneath
 from binderops.node.pods.payload import File, checked_path, write_payload
 from binderops.node.pods.sources import Context
@@ -203,41 +202,3 @@ async def test_nobody_else_of_the_machine_reads_a_pods_secrets(pod: dict[str, An
         assert inside and readable(secret, inside[0]) is passes
         assert not readable(secret, 200000), "nor another pod's root"
         assert oct(volumes.folder("u-1").stat().st_mode & 0o777) == "0o710"
-
-
-TIME = b"2026-11-24T15:59:58.785697708+00:00"
-
-
-def log_file(folder: Path, *entries: tuple[bytes, bytes]) -> Path:
-    path = folder / "0.log"
-    path.write_bytes(b"".join(TIME + b" stdout " + tag + b" " + text + b"\n" for tag, text in entries))
-    return path
-
-
-async def read(path: Path, **options: object) -> bytes:
-    pieces = read_log(path, LogOptions(**options), lambda: False)  # type: ignore[arg-type]
-    return b"".join([piece async for piece in pieces])
-
-
-async def test_parts_of_a_line_are_joined(tmp_path: Path) -> None:
-    path = log_file(tmp_path, (b"F", b"one"), (b"P", b"two"), (b"F", b"-three"), (b"F", b""))
-    assert await read(path) == b"one\ntwo-three\n\n"
-    assert await read(path, tail=2) == b"two-three\n\n"
-    assert await read(path, tail=99) == b"one\ntwo-three\n\n"
-    assert await read(path, timestamps=True) == TIME + b" one\n" + TIME + b" two-three\n" + TIME + b" \n"
-
-
-async def test_a_log_that_is_not_there(tmp_path: Path) -> None:
-    assert await read(tmp_path / "none.log") == b""
-
-
-@given(st.binary(max_size=80))
-def test_any_line_can_be_parsed(raw: bytes) -> None:
-    line = parse_line(raw)
-    assert line is None or isinstance(line.text, bytes)
-
-
-async def test_a_long_log_has_its_tail_found(tmp_path: Path) -> None:
-    path = log_file(tmp_path, *((b"F", f"{number:06d}".encode() * 20) for number in range(3000)))
-    text = await read(path, tail=3)
-    assert [line[:6] for line in text.splitlines()] == [b"002997", b"002998", b"002999"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -16,6 +16,8 @@ from typing import BinaryIO, NamedTuple
 from binderops.kube.objects import parse_timestamp
 
 CHUNK = 65536
+HEAD = 128
+"""Enough of an entry to hold its time, stream and tag."""
 POLL_SECONDS = 0.1
 
 
@@ -72,22 +74,23 @@ async def _pieces(path: Path, options: LogOptions, running: Callable[[], bool]) 
     stream = path.open("rb")
     try:
         if options.tail is not None:
-            stream.seek(tail_position(stream, options.tail))
+            stream.seek(await asyncio.to_thread(tail_position, stream, options.tail))
         rest = b""
         while True:
             alive = running()  # asked before reading: what is written before the end is then surely read
             data = stream.read(CHUNK)
             if data:
                 *lines, rest = (rest + data).split(b"\n")
-                out = b""
+                out = []
                 for raw in lines:
                     line = parse_line(raw)
                     if line is None or _before(line, options.since):
                         continue
-                    out += line.render(timestamps=options.timestamps, continues=continues)
+                    out.append(line.render(timestamps=options.timestamps, continues=continues))
                     continues = not line.full
                 if out:
-                    yield out
+                    yield b"".join(out)
+                await asyncio.sleep(0)  # a fast reader, or one who wants none of this, keeps nobody else waiting
                 continue
             if not options.follow or not alive:
                 return
@@ -100,36 +103,39 @@ async def _pieces(path: Path, options: LogOptions, running: Callable[[], bool]) 
         stream.close()
 
 
-def tail_position(stream: BinaryIO, lines: int) -> int:
-    """Where the last `lines` lines begin (a line in parts counts once)."""
-    end = position = stream.seek(0, 2)
+def tail_position(stream: BinaryIO, lines: int, *, chunk: int = CHUNK) -> int:
+    """Where the last `lines` lines begin (a line in parts counts once). Looks at each byte once, from the end."""
+    end = stream.seek(0, 2)
     if lines <= 0:
         return end
-    pending = b""
-    starts: list[int] = []
+    found, after = 0, None
+    for position, head in _entries_backwards(stream, end, chunk):
+        line = parse_line(head)
+        if after is not None and line is not None and line.full:
+            found += 1
+            if found == lines:
+                return after
+        after = position
+    return 0
+
+
+def _entries_backwards(stream: BinaryIO, end: int, chunk: int) -> Iterator[tuple[int, bytes]]:
+    """(where it begins, its first bytes) of each entry, last first. Of one that spans chunks its head is kept only."""
+    position, head = end, b""
     while position > 0:
-        size = min(CHUNK, position)
+        size = min(chunk, position)
         position -= size
         stream.seek(position)
-        pending = stream.read(size) + pending
-        starts = _line_starts(pending, position)
-        if len(starts) > lines:
-            break
-    return starts[-lines] if len(starts) >= lines else 0
-
-
-def _line_starts(data: bytes, offset: int) -> list[int]:
-    """Offsets at which a whole line begins: after an entry marked F; the first entry only at the file's beginning."""
-    starts, position, begins = [], 0, offset == 0
-    while position < len(data):
-        end = data.find(b"\n", position)
-        stop = len(data) if end < 0 else end
-        if begins:
-            starts.append(offset + position)
-        line = parse_line(data[position:stop])
-        begins = line is not None and line.full
-        position = stop + 1
-    return starts
+        data = stream.read(size) + head
+        stop = len(data)
+        while (newline := data.rfind(b"\n", 0, stop)) >= 0:
+            begin = newline + 1
+            if position + begin < end:
+                yield position + begin, data[begin : min(stop, begin + HEAD)]
+            stop = newline
+        head = data[: min(stop, HEAD)]
+    if end:
+        yield 0, head
 
 
 def _before(line: Line, since: datetime | None) -> bool:
