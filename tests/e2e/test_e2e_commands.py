@@ -34,7 +34,8 @@ def test_status_names_every_app_and_all_are_ready(deployed: Any) -> None:
     apps = {pod["app"] for pod in found["pods"]}
     assert {"hub", "proxy", "binder", "registry", "ingress"} <= apps
     assert found["release_status"] == "deployed"
-    assert [pod for pod in found["pods"] if not pod["ready"]] == []
+    assert [pod for pod in found["pods"] if not pod["well"]] == []
+    assert {(pod["containers"], pod["status"]) for pod in found["pods"] if pod["app"] == "hub"} == {("1/1", "Running")}
     shown = deployed.run("status", "e2e").stdout
     assert "hub" in shown and "READY" in shown and deployed.url in shown
 

@@ -60,19 +60,16 @@ def status(
             if found.running or found.release or environment:
                 show_lines([("wanted", _wanted(found)), ("live", short(found.live or "-")), ("proven", _proven(found))])
             show_lines([("note", note) for note in found.notes])
-            rows = [
-                (pod.app, pod.name, pod.phase, "yes" if pod.ready else "no", pod.restarts, pod.reason)
-                for pod in found.pods
-            ]
+            rows = [(pod.app, pod.name, pod.containers, pod.status, pod.restarts, pod.reason) for pod in found.pods]
             if rows:
-                show_table(("APP", "POD", "PHASE", "READY", "RESTARTS", "WHY NOT"), rows)
+                show_table(("APP", "POD", "READY", "STATUS", "RESTARTS", "WHY NOT"), rows)
         if result.secrets is not None:
             show_lines([("secrets", verdict_words(result.secrets))])
 
     result = perform(action, output=output, show=show)
     # An environment that nobody started on this machine is no failure, unless it was asked for by name.
     asked = [found for found in result.environments if found.made or environment]
-    if not all(found.running and all(pod.ready for pod in found.pods) for found in asked):
+    if not all(found.running and all(pod.well for pod in found.pods) for found in asked):
         raise typer.Exit(FAILED)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
 
 from binderops.delivery.attempts import shown
 from binderops.delivery.demonstration import refuse_demonstration
@@ -17,8 +16,9 @@ from binderops.delivery.served import STATE_LABEL, digest_from, door_of, newest_
 from binderops.delivery.workspace import Workspace
 from binderops.errors import BinderOpsError, LedgerError, SecretsError, UsageError
 from binderops.kube.client import Client
-from binderops.kube.kinds import POD
-from binderops.kube.objects import labels_of, name_of, status_of
+from binderops.kube.kinds import POD, Object
+from binderops.kube.objects import controller_of, is_deleting, labels_of, name_of, status_of
+from binderops.kube.pods import summary
 
 BUILD = "build"
 
@@ -62,7 +62,7 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
         live=live,
         proven=proven,
         notes=(*notes, *broken),
-        pods=tuple(_pod(pod) for pod in sorted(pods, key=name_of)),
+        pods=pods_status(pods),
     )
     remember(workspace, found)
     return found
@@ -122,21 +122,37 @@ async def _proven(ledger: Ledger, live: str | None) -> tuple[RecordResult | None
     return (shown(newest) if newest else None), ()
 
 
-def _pod(pod: dict[str, Any]) -> PodStatus:
-    judged = assess_pod(pod)
-    status = status_of(pod)
-    done = status.get("phase") == "Succeeded"
+def pods_status(pods: Iterable[Object]) -> tuple[PodStatus, ...]:
+    """Each pod of a namespace, by name."""
+    known = sorted(pods, key=name_of)
+    alive = {_owner(pod) for pod in known if status_of(pod).get("phase") != "Failed"} - {""}
+    return tuple(_pod(pod, replaced=_owner(pod) in alive) for pod in known)
+
+
+def _pod(pod: Object, *, replaced: bool) -> PodStatus:
+    judged, found, phase = assess_pod(pod), summary(pod), str(status_of(pod).get("phase", "Pending"))
+    ready, done = judged.verdict is Verdict.READY, phase == "Succeeded"
+    reason = "" if ready or done else judged.reason
+    if is_deleting(pod) and not ready:
+        reason = f"pod {name_of(pod)} is being ended"
     return PodStatus(
         name=name_of(pod),
         app=app_of(pod),
-        phase=str(status.get("phase", "Pending")),
-        ready=judged.verdict is Verdict.READY or done,
-        restarts=sum(int(entry.get("restartCount", 0)) for entry in status.get("containerStatuses", [])),
-        reason="" if done else judged.reason,
+        phase=phase,
+        status=found.status,
+        containers=f"{found.ready}/{found.total}",
+        ready=ready,
+        well=ready or done or (phase == "Failed" and replaced),
+        restarts=found.restarts,
+        reason=reason,
     )
 
 
-def app_of(pod: dict[str, Any]) -> str:
+def _owner(pod: Object) -> str:
+    return str((controller_of(pod) or {}).get("uid") or "")
+
+
+def app_of(pod: Object) -> str:
     """The word that `binderops logs` takes for a pod: hub, proxy, binder, registry, ingress, server, build, …"""
     labels = labels_of(pod)
     component = labels.get("component", "")

@@ -188,12 +188,19 @@ class UpResult(Result):
 
 
 class PodStatus(Result):
-    """One pod: phase, whether it is ready, restarts, and why not ready."""
+    """One pod: what kubectl prints of it, whether it is ready, and why not.
+
+    `status` and `containers` ("1/2" ready) are kubectl's STATUS and READY. `well` is false for what somebody should
+    look at: it neither is ready nor has done its work, nor failed and was replaced by its owner.
+    """
 
     name: str
     app: str
     phase: str
+    status: str
+    containers: str
     ready: bool
+    well: bool
     restarts: int
     reason: str
 

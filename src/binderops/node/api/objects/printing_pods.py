@@ -1,4 +1,4 @@
-"""The row of a pod: the most telling state of its containers, as kubectl prints it."""
+"""The row of a pod, as kubectl prints it."""
 
 from __future__ import annotations
 
@@ -6,107 +6,24 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from binderops.kube.pods import summary
 from binderops.node.api.objects.printing import NONE, Columns, age, name, since
 from binderops.node.api.objects.status import Object
 
 
-def pod_status(pod: Object) -> tuple[str, int, int, str]:
-    """The STATUS word, how many containers are ready, restarts, and when the last restart was ("" for none)."""
-    status, metadata = pod.get("status") or {}, pod.get("metadata") or {}
-    reason = str(status.get("reason") or status.get("phase") or "Unknown")
-    waiting_gates = any(
-        each.get("type") == "PodScheduled" and each.get("reason") == "SchedulingGated"
-        for each in status.get("conditions") or []
-    )
-    if waiting_gates:
-        reason = "SchedulingGated"
-    reason_of_init, restarts, last, sidecars = _init_status(pod)
-    ready = sidecars
-    if reason_of_init:
-        reason = reason_of_init
-    else:
-        reason, ready, restarts, last = _main_status(pod, reason, sidecars, restarts, last)
-    if metadata.get("deletionTimestamp") and status.get("reason") == "NodeLost":
-        reason = "Unknown"
-    elif metadata.get("deletionTimestamp") and status.get("phase") not in ("Succeeded", "Failed"):
-        reason = "Terminating"
-    return reason, ready, restarts, last
-
-
-def _init_status(pod: Object) -> tuple[str, int, str, int]:
-    """`Init:…` while init containers are at work (else ""), restarts, the last one's time, and the ready sidecars."""
-    spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    always = {
-        str(each.get("name")) for each in spec.get("initContainers") or [] if each.get("restartPolicy") == "Always"
-    }
-    total = len(spec.get("initContainers") or [])
-    restarts, last, sidecars = 0, "", 0
-    for index, each in enumerate(status.get("initContainerStatuses") or []):
-        sidecar = each.get("name") in always
-        restarts += int(each.get("restartCount") or 0)
-        last = max(last, _last_finished(each))
-        if sidecar and each.get("ready"):
-            sidecars += 1
-        state = each.get("state") or {}
-        ended, waiting = state.get("terminated"), state.get("waiting")
-        if ended is not None and ended.get("exitCode") == 0:
-            continue
-        if sidecar and each.get("started"):
-            continue
-        if ended is not None:
-            return f"Init:{_ended_reason(ended)}", restarts, last, sidecars
-        if waiting is not None and waiting.get("reason") not in (None, "", "PodInitializing"):
-            return f"Init:{waiting['reason']}", restarts, last, sidecars
-        return f"Init:{index}/{total}", restarts, last, sidecars
-    return "", restarts, last, sidecars
-
-
-def _main_status(pod: Object, reason: str, ready: int, restarts: int, last: str) -> tuple[str, int, int, str]:
-    status = pod.get("status") or {}
-    running = False
-    restarts = restarts if ready else 0
-    for each in reversed(status.get("containerStatuses") or []):
-        restarts += int(each.get("restartCount") or 0)
-        last = max(last, _last_finished(each))
-        state = each.get("state") or {}
-        ended, waiting = state.get("terminated"), state.get("waiting")
-        if waiting is not None and waiting.get("reason"):
-            reason = str(waiting["reason"])
-        elif ended is not None:
-            reason = _ended_reason(ended)
-        elif each.get("ready") and state.get("running") is not None:
-            running = True
-            ready += 1
-    if reason == "Completed" and running:
-        is_ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
-        reason = "Running" if is_ready else "NotReady"
-    return reason, ready, restarts, last
-
-
-def _ended_reason(ended: Object) -> str:
-    if ended.get("reason"):
-        return str(ended["reason"])
-    return f"Signal:{ended['signal']}" if ended.get("signal") else f"ExitCode:{ended.get('exitCode', 0)}"
-
-
-def _last_finished(container: Object) -> str:
-    return str(((container.get("lastState") or {}).get("terminated") or {}).get("finishedAt") or "")
-
-
 def _pod_row(pod: Object, now: datetime) -> list[Any]:
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    reason, ready, restarts, last = pod_status(pod)
-    total = len(spec.get("containers") or []) + sum(
-        each.get("restartPolicy") == "Always" for each in spec.get("initContainers") or []
-    )
-    text = f"{restarts} ({since(last, now)} ago)" if restarts and last else str(restarts)
+    found = summary(pod)
+    text = str(found.restarts)
+    if found.restarts and found.last_restart:
+        text += f" ({since(found.last_restart, now)} ago)"
     gates = spec.get("readinessGates") or []
     true = {each.get("type") for each in status.get("conditions") or [] if each.get("status") == "True"}
     met = sum(each.get("conditionType") in true for each in gates)
     return [
         name(pod),
-        f"{ready}/{total}",
-        reason,
+        f"{found.ready}/{found.total}",
+        found.status,
         text,
         age(pod, now),
         status.get("podIP") or NONE,
