@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 STATE, RUN = Path("/var/lib/binderops-sp"), Path("/run/binderops-sp")
 NODES = {"staging": ("stg", 16444, 19080), "prod": ("prd", 16445, 19180)}
 VALUES = "mybinder/values.yaml"
+APPS = ("binder", "registry", "hub", "ingress")
 COUNTING = "import time\nfor i in range(100000):\n    print(i, flush=True)\n    time.sleep(0.2)\n"
 _GUARD = "another node's pods"
 
@@ -67,8 +68,23 @@ class Pair:
     def json(self, *arguments: str, code: int = 0, timeout: float = 600) -> Any:
         """What a command that must end with this code answers."""
         done = self.run(*arguments, "--output", "json", timeout=timeout)
-        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, (
+            f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self._evidence()}"
+        )
         return json.loads(done.stdout)
+
+    def _evidence(self) -> str:
+        """What runs and what it wrote, for a failed assertion."""
+        told = []
+        for environment in NODES:
+            asked = [("status", environment), *(("logs", app, "-e", environment, "--tail", "30") for app in APPS)]
+            for arguments in asked:
+                done = self.run(*arguments, timeout=60)
+                told.append(f"--- {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+            log = self.kubeconfig(environment).parent / "logs/node.log"
+            lines = log.read_text(errors="replace").splitlines()[-60:] if log.exists() else ["none"]
+            told.append("\n".join([f"--- the log of {environment}'s node", *lines]))
+        return "\n".join(told)
 
     def kubeconfig(self, environment: str) -> Path:
         """The node's own."""
