@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from binderops.errors import EngineError
+from binderops.node.pods.lateness import Lateness
 from binderops.podman import Podman
 
 USER_AGENT = "kube-probe/1.35"
@@ -17,10 +18,14 @@ LONGEST_OUTPUT = 10240
 
 
 class Outcome(NamedTuple):
-    """Whether it went well, and what to say where it did not."""
+    """Whether it went well, and what to say where it did not.
+
+    `late`: seconds, of those in which no answer came, in which the node itself did not get to look for one.
+    """
 
     ok: bool
     message: str = ""
+    late: float = 0.0
 
 
 class Actions:
@@ -40,21 +45,28 @@ class Actions:
         self, handler: Mapping[str, Any], container: Mapping[str, Any], *, engine_id: str, address: str, timeout: float
     ) -> Outcome:
         """Perform the handler's one action within `timeout` seconds."""
+        lateness = Lateness()
         try:
-            async with asyncio.timeout(timeout):
-                if action := handler.get("exec"):
-                    return await self._execute(engine_id, [str(word) for word in action.get("command") or []])
-                if action := handler.get("httpGet"):
-                    return await self._get(action, container, address)
-                if action := handler.get("tcpSocket"):
-                    return await _connect(str(action.get("host") or address), port_of(action["port"], container))
-                if action := handler.get("sleep"):
-                    await asyncio.sleep(float(action.get("seconds") or 0))
-                    return Outcome(True)
+            with lateness:
+                async with asyncio.timeout(timeout):
+                    return await self._act(handler, container, engine_id, address)
         except TimeoutError:
-            return Outcome(False, f"did not answer within {timeout:g} s")
+            return Outcome(False, f"did not answer within {timeout:g} s", lateness.seconds)
         except (httpx.HTTPError, OSError, EngineError, ValueError) as error:
             return Outcome(False, str(error) or repr(error))
+
+    async def _act(
+        self, handler: Mapping[str, Any], container: Mapping[str, Any], engine_id: str, address: str
+    ) -> Outcome:
+        if action := handler.get("exec"):
+            return await self._execute(engine_id, [str(word) for word in action.get("command") or []])
+        if action := handler.get("httpGet"):
+            return await self._get(action, container, address)
+        if action := handler.get("tcpSocket"):
+            return await _connect(str(action.get("host") or address), port_of(action["port"], container))
+        if action := handler.get("sleep"):
+            await asyncio.sleep(float(action.get("seconds") or 0))
+            return Outcome(True)
         return Outcome(False, f"unsupported handler: {', '.join(handler)}")
 
     async def _execute(self, engine_id: str, command: list[str]) -> Outcome:

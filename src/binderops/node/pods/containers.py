@@ -15,7 +15,7 @@ from binderops.node.pods.actions import Outcome
 from binderops.node.pods.exits import ended
 from binderops.node.pods.kit import Kit
 from binderops.node.pods.probes import Kind, Prober
-from binderops.node.pods.records import Record
+from binderops.node.pods.records import Record, full_name
 from binderops.node.pods.restarts import BackOff
 from binderops.node.pods.sandbox import Sandbox
 from binderops.node.pods.status import View
@@ -90,7 +90,13 @@ class Containers:
             self._event("Unhealthy", f"{kind.capitalize()} probe failed: {message}", "Warning")
 
         unit.prober = Prober(
-            unit.view.spec, perform, report, complain, started=unit.view.started, ready=unit.view.ready
+            unit.view.spec,
+            perform,
+            report,
+            complain,
+            started=unit.view.started,
+            ready=unit.view.ready,
+            where=f"{full_name(self._pod())}/{unit.view.name}",
         )
         _show_probes(unit)
         if unit.prober.needed:

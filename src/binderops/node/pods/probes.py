@@ -3,6 +3,9 @@
 The first try is made at once and, until the first success, repeated quickly within the first period: a periodSeconds of
 10 would otherwise report a server ready up to 10 s late, and every launch waits for just that. Quick tries that fail
 count for nothing: thresholds mean what they mean to the kubelet.
+
+A probe that had no answer because the node itself was late (its loop held up, a machine that gave it no time) says
+nothing of the container: it is asked again at once, some times, so that a node that is always late tells in the end.
 """
 
 from __future__ import annotations
@@ -12,7 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import structlog
+
 from binderops.node.pods.actions import Outcome
+
+log = structlog.get_logger(__name__)
 
 Kind = Literal["startup", "readiness", "liveness"]
 Perform = Callable[[Mapping[str, Any], float], Awaitable[Outcome]]
@@ -24,6 +31,10 @@ Complain = Callable[[Kind, str], None]
 
 QUICK_SECONDS = 0.1
 QUICK_EXEC_SECONDS = 0.5
+LATE_SHARE = 0.25
+"""Of a probe's time: where the node was late for more than that, the container had no fair chance to answer."""
+LATE_TRIES = 3
+"""How often a probe is asked again for that."""
 
 
 @dataclass
@@ -58,8 +69,13 @@ class Prober:
         *,
         started: bool = False,
         ready: bool = False,
+        where: str = "",
     ) -> None:
-        """`started` and `ready`: what an earlier process of the node had found of the same attempt."""
+        """`started` and `ready`: what an earlier process of the node had found of the same attempt.
+
+        `where` names the container in the node's log.
+        """
+        self._where = where
         self._container = container
         self._perform = perform
         self._report = report
@@ -134,7 +150,15 @@ class Prober:
 
     async def _try(self, kind: Kind, probe: Mapping[str, Any]) -> Outcome:
         outcome = await self._perform(probe, _timeout(probe))
+        for _ in range(LATE_TRIES):
+            if outcome.ok or outcome.late < LATE_SHARE * _timeout(probe):
+                break
+            log.warning("a probe is asked again", probe=kind, of=self._where, node_late_seconds=round(outcome.late, 3))
+            outcome = await self._perform(probe, _timeout(probe))
         if not outcome.ok:
+            if outcome.late >= LATE_SHARE * _timeout(probe):
+                message = f"{outcome.message} (the node itself was late by {outcome.late:.1f} s)"
+                outcome = outcome._replace(message=message)
             self._complain(kind, outcome.message)
         return outcome
 
