@@ -106,9 +106,13 @@ spec:
             tcpSocket: {port: http}
             initialDelaySeconds: 5
             periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
           readinessProbe:
             tcpSocket: {port: http}
             periodSeconds: 1
+            timeoutSeconds: 3
+            failureThreshold: 60
       volumes:
         - name: config
           configMap: {name: {{ .app }}-config}
