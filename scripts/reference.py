@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from values_keys import keys_page
+from values_keys import counted, keys_page
 
 from binderops.cli.reference import commands_page
 from binderops.state.overview import overview_page
@@ -35,6 +35,7 @@ def main() -> int:
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(pages()[path], encoding="utf-8")
+    sys.stdout.write(f"keys of the values: {counted(ROOT)}\n")
     return 0
 
 

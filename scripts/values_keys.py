@@ -23,6 +23,15 @@ CHARTS = {
     "charts/kube-lego": "kube-lego.",
 }
 HONOURED, WITHOUT_EFFECT, REFUSED = "honoured", "without effect", "refused"
+# Keys that are maps of other keys on this page: those of a dependent chart, what all charts share, what the meta chart
+# reads of another's values.
+_ELSEWHERE = {
+    "mybinder": ("nginx-ingress", "kube-lego", "binderhub.*"),
+    "binderhub": ("global", "jupyterhub", "networkPolicy", "hpa"),
+    "jupyterhub": ("global",),
+    "nginx-ingress": ("global",),
+    "kube-lego": ("global",),
+}
 # How the meaning of a key begins in values.shape.yaml where nothing here depends on it.
 _REASONS = ("on one machine:", "without effect:")
 _HEAD = """\
@@ -30,7 +39,7 @@ _HEAD = """\
 
 Made from the charts' files (`make reference`). Every key is *honoured*, *without effect* (accepted, since no user
 could notice, with the reason; "on one machine" means that it is in force on a cluster), or *refused* by name, with what
-to use instead. A key that stands nowhere here is refused by the schema, with its name.
+to use instead. `*` stands for every other key. A key that stands nowhere here is refused by the schema, with its name.
 
 """
 
@@ -60,22 +69,43 @@ def keys_page(root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def counted(root: Path) -> str:
+    """How many keys there are of each kind."""
+    keys = all_keys(root).values()
+    kinds = (HONOURED, WITHOUT_EFFECT, REFUSED)
+    return ", ".join(f"{sum(key.verdict == kind for key in keys)} {kind}" for kind in kinds)
+
+
+def all_keys(root: Path) -> dict[str, Key]:
+    """Every key of the page by where it stands below the meta chart's values."""
+    return {prefix + key.path: key for chart, prefix in CHARTS.items() for key in keys_of(root / chart)}
+
+
 def keys_of(chart: Path) -> list[Key]:
     """The keys of one chart, in the order of its file."""
     refused = {entry["key"]: entry for entry in refused_of(chart).get("keys", [])}
-    return [_judged(path, leaf, refused) for path, leaf in _leaves(schema_for(chart), "")]
+    leaves = _leaves(schema_for(chart), "", tuple(refused))
+    return [_judged(path, leaf, refused) for path, leaf in leaves if path not in _ELSEWHERE[chart.name]]
 
 
-def _leaves(schema: Mapping[str, Any], path: str, reason: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every key that holds no others; a reason why a key is without effect holds for those in it."""
+def _leaves(
+    schema: Mapping[str, Any], path: str, refused: tuple[str, ...], reason: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every key that holds no others; a reason why a key is without effect holds for those in it.
+
+    What is refused below a map that is open otherwise stands beside that map.
+    """
     meaning = str(schema.get("description", ""))
     reason = meaning if meaning.startswith(_REASONS) else reason
     properties = schema.get("properties")
     if not properties:
         yield path, {**schema, "description": reason or meaning}
+        yield from ((key, {}) for key in refused if key.startswith(f"{path}."))
         return
     for name, child in properties.items():
-        yield from _leaves(child, f"{path}.{name}" if path else name, reason)
+        yield from _leaves(child, f"{path}.{name}" if path else name, refused, reason)
+    if schema.get("additionalProperties") is not False:
+        yield f"{path}.*", {"description": reason or meaning}
 
 
 def _judged(path: str, leaf: Mapping[str, Any], refused: Mapping[str, Mapping[str, Any]]) -> Key:
@@ -85,9 +115,10 @@ def _judged(path: str, leaf: Mapping[str, Any], refused: Mapping[str, Mapping[st
         if entry:
             use = f"use `{entry['use']}`" if entry.get("use") else str(entry.get("why") or "")
             return Key(path, takes, REFUSED, use)
-    for end in range(len(parts) - 1, 0, -1):
+    for end in range(len(parts), 0, -1):
         for switch in (f"{'.'.join(parts[:end])}.{name}" for name in ("enabled", "create")):
-            if switch in refused:
+            # `when: set`: the name is gone, not what it switched.
+            if switch in refused and refused[switch].get("when") != "set":
                 return Key(path, takes, WITHOUT_EFFECT, f"belongs to `{switch}`, which is refused")
     if parts[0] == "config" and len(parts) == 3:
         return _trait(path, parts[1], parts[2])

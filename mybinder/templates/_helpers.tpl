@@ -19,12 +19,13 @@ not locked yet) NAME as this machine builds it. A tag that is a digest joins by 
 {{- $image := ternary $own $shared (not (empty $own.name)) -}}
 {{- $unlocked := ternary "" (printf "localhost/binderops/%s" (index . 2)) (hasKey (($root.Values.global).images | default dict) (index . 2)) -}}
 {{- $name := required (printf "no image: set global.images.%s, or the component's own image.name" (index . 2)) ($image.name | default $unlocked) -}}
-{{- $tag := $image.tag | default "latest" | toString -}}
+{{- $tag := $image.tag | default "latest" | toJson | trimAll "\"" -}}
 {{- $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag -}}
 {{- end }}
 
+{{- /* The meta chart's own, and one component's: (list ROOT OWN). */ -}}
 {{- define "mybinder.pullSecrets" -}}
-{{- with .pullSecrets -}}
+{{- with concat ((index . 0).Values.imagePullSecrets | default list) ((index . 1).pullSecrets | default list) -}}
 imagePullSecrets:
   {{- range . }}
   - name: {{ ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .) }}
@@ -78,7 +79,7 @@ spec:
       securityContext:
         runAsNonRoot: true
         seccompProfile: {type: RuntimeDefault}
-      {{- with include "mybinder.pullSecrets" .values.image }}
+      {{- with include "mybinder.pullSecrets" (list $root .values.image) }}
       {{- . | nindent 6 }}
       {{- end }}
       containers:

@@ -143,6 +143,17 @@ def test_traits_of_the_base_class_hold_for_all_providers() -> None:
     assert found.providers["GitRepoProvider"].banned_specs == ["b"]
 
 
+def test_traits_are_inherited_as_traitlets_does() -> None:
+    """KubernetesBuildExecutor is a BuildExecutor, KubernetesLaunchQuota a LaunchQuota: theirs stands before the base's."""
+    found = settings({"config": {"BuildExecutor": {"appendix": "RUN a"}, "LaunchQuota": {"total_quota": 1}}})
+    assert (found.build.appendix, found.quota.total_quota) == ("RUN a", 1)
+    own = {"KubernetesBuildExecutor": {"appendix": "RUN b"}, "KubernetesLaunchQuota": {"total_quota": 2}}
+    found = settings({"config": {"BuildExecutor": {"appendix": "RUN a"}, "LaunchQuota": {"total_quota": 1}, **own}})
+    assert (found.build.appendix, found.quota.total_quota) == ("RUN b", 2)
+    found = settings({"config": {"KubernetesBuildExecutor": {"repo2docker_extra_args": ["--debug"]}}})
+    assert found.build.repo2docker_extra_args == ["--debug"]
+
+
 def test_loading(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "values.yaml").write_text(yaml.safe_dump({"config": {"BinderHub": {"base_url": "/x"}}}))

@@ -18,6 +18,7 @@ CHARTS = {
     ROOT / "charts/binderhub": "binderhub.",
     ROOT / "charts/binderhub/charts/jupyterhub": "binderhub.jupyterhub.",
     ROOT / "charts/nginx-ingress": "nginx-ingress.",
+    ROOT / "charts/kube-lego": "kube-lego.",
 }
 ENTRIES = [
     (prefix + entry["key"], entry)
@@ -27,6 +28,8 @@ ENTRIES = [
 
 
 FLAGS = ("enabled", "create", "hostNetwork")
+# A chart that is switched off refuses nothing.
+ON = merge(at("kube-lego.enabled", True), at("kube-lego.config.LEGO_EMAIL", "admin@example.org"))
 
 
 @pytest.mark.parametrize(("path", "entry"), ENTRIES, ids=[path for path, _ in ENTRIES])
@@ -34,7 +37,7 @@ def test_refused_by_name(render: Any, path: str, entry: dict[str, str]) -> None:
     def refusal(value: Any) -> str | None:
         """The template's refusal; None where the schema found the value to be of a wrong type."""
         with pytest.raises(helm_python.HelmError) as refused:
-            render(at(path, value))
+            render(ON, at(path, value))
         return None if isinstance(refused.value, helm_python.HelmValuesError) else str(refused.value)
 
     candidates: tuple[Any, ...] = ({"x": "y"}, ["x"], 1)
@@ -101,9 +104,8 @@ def test_builders_that_share_an_engine(render: Any, builder: str) -> None:
     ],
 )
 def test_kube_lego_refuses_what_cannot_work(render: Any, key: str, value: Any, message: str) -> None:
-    on = merge(at("kube-lego.enabled", True), at("kube-lego.config.LEGO_EMAIL", "admin@example.org"))
     with pytest.raises((helm_python.HelmRenderError, helm_python.HelmValuesError), match=message):
-        render(merge(on, at(f"kube-lego.{key}", value)))
+        render(ON, at(f"kube-lego.{key}", value))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ heritage: {{ .Release.Service }}
 {{- $shared := ((.Values.global).images).platform | default dict -}}
 {{- $image := ternary .Values.image $shared (not (empty .Values.image.name)) -}}
 {{- $name := required "no image: set global.images.platform, or image.name" $image.name -}}
-{{- $tag := $image.tag | default "latest" | toString -}}
+{{- $tag := $image.tag | default "latest" | toJson | trimAll "\"" -}}
 {{- $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag -}}
 {{- end }}
 
@@ -49,7 +49,7 @@ heritage: {{ .Release.Service }}
   verbs: [create, patch]
 {{- end }}
 
-{{- define "kube-lego.refuse" -}}
+{{- define "kube-lego.check" -}}
 {{- $default := .Values.defaultIssuer -}}
 {{- $known := .Values.issuers | default dict -}}
 {{- if and $default (not (hasKey $known $default)) -}}

@@ -36,8 +36,20 @@ heritage: {{ $root.Release.Service }}
 {{- $shared := get (($root.Values.global).images | default dict) (index . 2) | default dict -}}
 {{- $image := ternary $own $shared (not (empty $own.name)) -}}
 {{- $name := required (printf "no image: set global.images.%s, or the component's own image.name" (index . 2)) $image.name -}}
-{{- $tag := $image.tag | default "latest" | toString -}}
+{{- $tag := $image.tag | default "latest" | toJson | trimAll "\"" -}}
 {{- $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag -}}
+{{- end }}
+
+{{- /* What an operator may say of a Service, its ports apart. */ -}}
+{{- define "nginx-ingress.serviceSpec" -}}
+{{- with .type }}
+type: {{ . }}
+{{- end }}
+{{- range $field := list "clusterIP" "loadBalancerIP" "loadBalancerSourceRanges" "externalIPs" "externalTrafficPolicy" "healthCheckNodePort" }}
+{{- with get $ $field }}
+{{ $field }}: {{ toJson . }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "nginx-ingress.pullSecrets" -}}

@@ -76,7 +76,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     signer = _signer(settings)
     credentials = BuildCredentials(signer) if signer else None
     pods = Pods(kube, build_namespace=settings.place.build_namespace, namespace=settings.place.namespace)
-    hub_token = settings.place.hub_api_token or settings.binder.hub_api_token
+    hub_token = settings.binder.hub_api_token or settings.place.hub_api_token
     hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
     registry = _registry(settings, signer)
     stores = Stores(Places(registry), Content(settings, registry))

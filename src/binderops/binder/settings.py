@@ -251,22 +251,23 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         egress = Egress.model_validate((values.get("networkPolicy") or {}).get("egress") or {})
         proxies = TrustedProxies.model_validate(values.get("trustedProxies") or {})
         models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
-        providers = {name: _provider(name, sections) for name in traits.PROVIDERS}
+        providers = {name: _inheriting(kind, "RepoProvider", sections) for name, kind in traits.PROVIDERS.items()}
+        build_pod = _inheriting(traits.KubernetesBuildExecutor, "BuildExecutor", sections)
+        quota = _inheriting(traits.KubernetesLaunchQuota, "LaunchQuota", sections)
     except ValidationError as error:
         raise ValuesError(
             "a setting of the binder has a wrong value", where=f"config.{error.title}", why=str(error)
         ) from error
-    quota = models["LaunchQuota" if "LaunchQuota" in sections else "KubernetesLaunchQuota"]
     return Settings(
         place=place,
         common=common,
         registry=registry,
         binder=_as(models["BinderHub"], traits.BinderHub),
-        build=_as(models["BuildExecutor"], traits.BuildExecutor),
-        build_pod=_as(models["KubernetesBuildExecutor"], traits.KubernetesBuildExecutor),
+        build=build_pod,
+        build_pod=build_pod,
         cleaner=_as(models["KubernetesCleaner"], traits.KubernetesCleaner),
         launcher=_as(models["Launcher"], traits.Launcher),
-        quota=_as(quota, traits.LaunchQuota),
+        quota=quota,
         rate=_as(models["RateLimiter"], traits.RateLimiter),
         providers=providers,
         trusted_proxies=proxies,
@@ -280,9 +281,9 @@ def _as(model: traits.Traits, kind: type[T]) -> T:
     return model
 
 
-def _provider(name: str, sections: Mapping[str, Mapping[str, Any]]) -> traits.RepoProvider:
-    # As with traitlets, what is set on the base class holds for all that inherit from it.
-    return traits.PROVIDERS[name].model_validate({**sections.get("RepoProvider", {}), **sections.get(name, {})})
+def _inheriting(kind: type[T], base: str, sections: Mapping[str, Mapping[str, Any]]) -> T:
+    """As with traitlets, what is set on the base class holds for all that inherit from it, unless theirs says else."""
+    return kind.model_validate({**sections.get(base, {}), **sections.get(kind.__name__, {})})
 
 
 def _run_extra_config(values: Mapping[str, Any], config: Config) -> None:

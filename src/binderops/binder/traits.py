@@ -111,8 +111,8 @@ class BuildExecutor(Traits):
     repo2docker_extra_args: list[str] = []
 
 
-class KubernetesBuildExecutor(Traits):
-    """What a build pod is given."""
+class KubernetesBuildExecutor(BuildExecutor):
+    """What a build pod is given, besides what repo2docker is told."""
 
     build_image: str = ""
     extra_envs: dict[str, str] = {}
@@ -142,6 +142,10 @@ class LaunchQuota(Traits):
     """How many servers may run; None: no limit; 0: none may."""
 
     total_quota: int | None = None
+
+
+class KubernetesLaunchQuota(LaunchQuota):
+    """The same, counted in pods."""
 
 
 class RateLimiter(Traits):
@@ -201,7 +205,7 @@ CLASSES: dict[str, type[Traits]] = {
     "KubernetesCleaner": KubernetesCleaner,
     "Launcher": Launcher,
     "LaunchQuota": LaunchQuota,
-    "KubernetesLaunchQuota": LaunchQuota,
+    "KubernetesLaunchQuota": KubernetesLaunchQuota,
     "RateLimiter": RateLimiter,
     "RepoProvider": RepoProvider,
     **PROVIDERS,
@@ -220,6 +224,7 @@ ALIASES: dict[tuple[str, str], tuple[str, str]] = {
 }
 
 _NO_ENGINE = "every build has a pod of its own, and no engine's socket"
+_NO_LIMIT = "without effect upstream too; use KubernetesBuildExecutor.resources"
 _OWN_CREDENTIAL = "a build pod gets a credential of its own, never the registry's password"
 WITHOUT_EFFECT: dict[tuple[str, str], str] = {
     ("BinderHub", "sticky_builds"): "no cache lies on a node",
@@ -227,9 +232,16 @@ WITHOUT_EFFECT: dict[tuple[str, str], str] = {
     ("BinderHub", "build_docker_host"): _NO_ENGINE,
     ("KubernetesBuildExecutor", "docker_host"): _NO_ENGINE,
     ("BinderHub", "push_secret"): _OWN_CREDENTIAL,
-    ("KubernetesBuildExecutor", "push_secret"): _OWN_CREDENTIAL,
-    ("BinderHub", "build_memory_limit"): "without effect upstream too; use KubernetesBuildExecutor.resources",
-    ("BuildExecutor", "memory_limit"): "without effect upstream too; use KubernetesBuildExecutor.resources",
+    ("BinderHub", "build_memory_limit"): _NO_LIMIT,
+    **{
+        (name, trait): reason
+        for name in ("BuildExecutor", "KubernetesBuildExecutor")
+        for trait, reason in {
+            "memory_limit": _NO_LIMIT,
+            "push_secret": _OWN_CREDENTIAL,
+            "registry_credentials": _OWN_CREDENTIAL,
+        }.items()
+    },
     ("BinderHub", "executor_threads"): "nothing here runs in threads",
     ("RateLimiter", "clean_seconds"): "windows are forgotten as they end",
 }

@@ -5,7 +5,7 @@
 {{- $shared := get (($root.Values.global).images | default dict) (index . 2) | default dict -}}
 {{- $image := ternary $own $shared (not (empty $own.name)) -}}
 {{- $name := required (printf "no image: set global.images.%s, or the component's own image.name" (index . 2)) $image.name -}}
-{{- $tag := $image.tag | default "latest" | toString -}}
+{{- $tag := $image.tag | default "latest" | toJson | trimAll "\"" -}}
 {{- $name }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag -}}
 {{- end }}
 
@@ -34,7 +34,7 @@ imagePullSecrets:
   {{- if kindIs "map" $value }}
   {{- omit $value "name" | toYaml | nindent 2 }}
   {{- else }}
-  value: {{ $value | toString | quote }}
+  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}

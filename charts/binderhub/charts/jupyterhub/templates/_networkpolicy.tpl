@@ -9,6 +9,19 @@
   {{- end }}
 {{- end }}
 
+{{- /* Ports that are open to everybody, then the policy's own rules, of one policy. */ -}}
+{{- define "jupyterhub.ingressRules" -}}
+{{- with .allowedIngressPorts }}
+- ports:
+    {{- range . }}
+    - port: {{ . }}
+    {{- end }}
+{{- end }}
+{{- with .ingress }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- /* The rules that egressAllowRules switch, then the policy's own: (list ROOT POLICY). */ -}}
 {{- define "jupyterhub.egressRules" -}}
 {{- $root := index . 0 -}}

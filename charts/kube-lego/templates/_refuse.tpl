@@ -1,0 +1,21 @@
+{{- /*
+Keys that are known and not honoured are refused by name: refused.yaml lists them, with `use` (the key that took its
+place) or `why`. An entry with `when: set` is refused whenever it is there; otherwise false and empty values pass.
+*/ -}}
+{{- define "kube-lego.refuse" -}}
+{{- $chart := .Chart.Name -}}
+{{- $values := .Values -}}
+{{- $found := list -}}
+{{- range $entry := (.Files.Get "refused.yaml" | fromYaml).keys -}}
+{{- $at := $values -}}
+{{- range $part := splitList "." $entry.key -}}
+{{- $at = ternary (get (ternary $at dict (kindIs "map" $at)) $part) nil (and (kindIs "map" $at) (hasKey (ternary $at dict (kindIs "map" $at)) $part)) -}}
+{{- end -}}
+{{- if or $at (and (eq ($entry.when | default "") "set") (not (kindIs "invalid" $at))) -}}
+{{- $found = append $found (printf "%s is refused: %s" $entry.key (ternary (printf "use %s" $entry.use) ($entry.why | default "not yet supported here") (not (empty $entry.use)))) -}}
+{{- end -}}
+{{- end -}}
+{{- if $found -}}
+{{- fail (printf "\n\nchart %s:\n  %s\n" $chart (join "\n  " $found)) -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,43 @@
+"""The keys that docs/operate/values-keys.md lists, from the program that writes it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tests.charts.conftest import ROOT
+
+HONOURED, WITHOUT_EFFECT, REFUSED = "honoured", "without effect", "refused"
+ON_A_CLUSTER = "on one machine:"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A key of the page: what becomes of it, and why."""
+
+    verdict: str
+    why: str
+    is_open: bool
+    """Whether it is a map whose keys are anybody's."""
+
+    @property
+    def shows(self) -> bool:
+        """Whether it changes what is rendered: what has no effect on one machine is in force on a cluster."""
+        return self.verdict == HONOURED or self.why.startswith(ON_A_CLUSTER)
+
+
+@lru_cache(maxsize=1)
+def listed_keys() -> Mapping[str, Listed]:
+    """Every key of the page, by where it stands below the meta chart's values."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        found = importlib.import_module("values_keys").all_keys(ROOT)
+    finally:
+        sys.path.pop(0)
+    return {
+        path: Listed(key.verdict, key.why, {"object", "any", "dict"} & set(key.takes.split(" or ")) != set())
+        for path, key in found.items()
+    }
