@@ -13,8 +13,9 @@ from tests.podman.tiny import TINY
 
 from binderops.errors import KubernetesError
 from binderops.kube.client import Client
-from binderops.kube.kinds import POD
+from binderops.kube.kinds import EVENT, POD
 from binderops.kube.objects import is_pod_ready
+from binderops.podman import Podman
 from binderops.podman.commands import run
 from binderops.podman.mounts import mounts
 
@@ -67,6 +68,21 @@ async def test_a_stopped_node_starts_its_pods_again(client: Client, make: Any, w
     assert status_of(single)["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
     after = await wait_for("again", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
     assert status_of(after)["containerID"] != status_of(before)["containerID"]
+
+
+async def test_a_restarted_node_knows_no_back_off(client: Client, make: Any, wait_for: Any, node: Node) -> None:
+    once = "[ -e /d/x ] || { touch /d/x; exit 1; }; sleep 1000"
+    mounts = {"volumeMounts": [{"name": "d", "mountPath": "/d"}]}
+    await make("twice", once, container=mounts, volumes=[{"name": "d", "emptyDir": {}}])
+    before = await wait_for("twice", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
+    node.end()
+    node.start()
+    async with Podman(node.socket) as podman:
+        found = await podman.containers.inspect(status_of(before)["containerID"].removeprefix("podman://"))
+    os.kill(int(found["State"]["Pid"]), signal.SIGKILL)
+    await wait_for("twice", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 2)
+    events = await client.list(EVENT, "default", fields=f"involvedObject.uid={before['metadata']['uid']}")
+    assert [event for event in events.items if event["reason"] == "BackOff"] == []
 
 
 async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from binderops.node.pods.records import Record
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.status import PodFacts, View, phase, pod_status
 from binderops.node.pods.stopping import patience
-from binderops.node.pods.units import end_of_log
+from binderops.node.pods.units import Unit, end_of_log
 
 
 def test_back_off_doubles_to_its_limit_and_is_forgotten() -> None:
@@ -32,12 +32,37 @@ def test_back_off_doubles_to_its_limit_and_is_forgotten() -> None:
     assert backoff.delay == 10
 
 
-def test_back_off_is_taken_up_again() -> None:
-    backoff = BackOff()
-    backoff.resume(0, 5)
-    assert backoff.remaining(5, 5) == 0
-    backoff.resume(3, 5)
-    assert backoff.remaining(5, 5) == 40
+def test_back_off_is_forgotten_for_what_ran_ten_minutes_not_for_what_has_waited_them() -> None:
+    backoff = BackOff(delay=300.0, updated=1000.0)
+    assert backoff.remaining(1599, 1601) == 298, "it ran for less than ten minutes"
+    backoff.advance(1899, ended=1599)
+    assert backoff.delay == 300
+    assert backoff.remaining(2500, 2500) == 0, "and here for more"
+    backoff.advance(2500, ended=2500)
+    assert backoff.delay == 10
+
+
+ENDED = datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("by_probe", "previous_ran_before", "waits"),
+    [(False, 3600.0, True), (False, None, True), (True, 3600.0, False), (True, None, False), (True, 15.0, True)],
+)
+def test_what_a_probe_ended_starts_at_once_if_it_ran_a_back_off(
+    by_probe: bool, previous_ran_before: float | None, waits: bool
+) -> None:
+    ended = view(record("exited", 143, attempt=1)._replace(finished_at=ENDED))
+    if previous_ran_before is not None:
+        before = ENDED - timedelta(seconds=previous_ran_before)
+        ended.previous = record("exited", 143)._replace(finished_at=before)
+    unit = Unit(ended, ended_by_probe=by_probe, backoff=BackOff(delay=20.0, updated=ENDED.timestamp() - 5))
+    assert (unit.seconds_until_restart() > 0) is waits
+
+
+def test_a_first_end_is_followed_by_a_start_at_once() -> None:
+    for code in (0, 1, 143):
+        assert Unit(view(record("exited", code)._replace(finished_at=ENDED))).seconds_until_restart() == 0
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,11 @@ class Containers:
             return
         unit.trouble = BackOff()
         if view.record is not None:
-            unit.backoff.advance(time.time())
+            unit.backoff.advance(time.time(), ended=unit.ended_at())
             view.previous, view.previous_message = view.record, view.message
             view.message = ""
         view.record, view.started, view.ready = record, False, False
+        unit.ended_by_probe = False
         unit.next_attempt = attempt + 1
         if record.state == "running":
             self.follow(unit, sandbox)
@@ -120,6 +121,7 @@ class Containers:
         _show_probes(unit)
         if not good and kind != "readiness" and not unit.busy:
             self._event("Killing", f"Container {unit.view.name} failed {kind} probe, will be restarted")
+            unit.ended_by_probe = True
             unit.begin(self.stop(unit, sandbox, self._grace_of(unit, kind)), self._wake)
         self._wake()
 

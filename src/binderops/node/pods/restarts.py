@@ -11,9 +11,10 @@ FORGOTTEN_AFTER_SECONDS = 600.0
 
 @dataclass
 class BackOff:
-    """The kubelet's back-off: 10 s, doubled at each restart up to 5 min, forgotten after 10 min without one.
+    """The kubelet's back-off: 10 s, doubled at each restart up to 5 min, forgotten by what ran for 10 min.
 
-    The first restart is immediate. Times are seconds of one monotonic or wall clock, as the caller likes.
+    The first restart is immediate. Times are seconds of one monotonic or wall clock, as the caller likes. As a kubelet, a
+    process of the node that starts anew knows none: a stop and a start of the node are no crashes.
     """
 
     initial: float = INITIAL_SECONDS
@@ -23,23 +24,18 @@ class BackOff:
 
     def remaining(self, ended: float, now: float) -> float:
         """How many seconds from `now` a container that ended at `ended` has to wait (0: start it)."""
-        if now - self.updated > FORGOTTEN_AFTER_SECONDS:
-            return 0.0
-        return max(0.0, ended + self.delay - now)
+        return 0.0 if self._forgotten(ended) else max(0.0, ended + self.delay - now)
 
-    def advance(self, now: float) -> None:
-        """Note that it is started again at `now`."""
-        if self.delay == 0 or now - self.updated > FORGOTTEN_AFTER_SECONDS:
+    def advance(self, now: float, *, ended: float | None = None) -> None:
+        """Note that what had ended at `ended` is started again at `now`."""
+        if self.delay == 0 or self._forgotten(now if ended is None else ended):
             self.delay = self.initial
         else:
             self.delay = min(self.delay * 2, self.longest)
         self.updated = now
 
-    def resume(self, restarts: int, now: float) -> None:
-        """Take up what an earlier process of the node knew, as far as the number of restarts tells it."""
-        if restarts > 0:
-            self.delay = min(self.initial * 2.0 ** min(restarts - 1, 16), self.longest)
-            self.updated = now
+    def _forgotten(self, ended: float) -> bool:
+        return ended - self.updated > FORGOTTEN_AFTER_SECONDS
 
 
 def restarts_after(policy: str, exit_code: int) -> bool:

@@ -29,13 +29,17 @@ LONGEST_LOG_READ = 128 * 1024
 
 @dataclass
 class Unit:
-    """`action` is the one thing under way (a start, a kill); `watch` waits for the process to end."""
+    """`action` is the one thing under way (a start, a kill); `watch` waits for the process to end.
+
+    `ended_by_probe`: a failed probe, and not the container itself, ends or has ended the present attempt.
+    """
 
     view: View
     next_attempt: int = 0
     backoff: BackOff = field(default_factory=BackOff)
     trouble: BackOff = field(default_factory=BackOff)
     troubled_at: float = 0.0
+    ended_by_probe: bool = False
     prober: Prober | None = None
     probing: asyncio.Task[None] | None = None
     action: asyncio.Task[None] | None = None
@@ -54,9 +58,20 @@ class Unit:
     def seconds_until_restart(self) -> float:
         """How long the back-off keeps the container from being started."""
         now = time.time()
+        wait = self.trouble.remaining(self.troubled_at, now)
+        if self.view.record is None or (self.ended_by_probe and self._ran_a_back_off()):
+            return wait
+        return max(self.backoff.remaining(self.ended_at(), now), wait)
+
+    def ended_at(self) -> float:
+        """When the last attempt ended."""
         record = self.view.record
-        ended = record.finished_at.timestamp() if record is not None and record.finished_at else now
-        return max(self.backoff.remaining(ended, now) if record else 0.0, self.trouble.remaining(self.troubled_at, now))
+        return record.finished_at.timestamp() if record is not None and record.finished_at else time.time()
+
+    def _ran_a_back_off(self) -> bool:
+        """Whether, as a kubelet counts for what its probes end, the back-off since the attempt before was over."""
+        before = self.view.previous.finished_at if self.view.previous is not None else None
+        return before is None or self.ended_at() - before.timestamp() >= self.backoff.delay
 
     def failed_to_start(self, *, pulling: bool) -> None:
         """Note that no attempt could be made: the next try waits, for a registry longer than for a missing Secret."""

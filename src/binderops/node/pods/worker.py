@@ -371,7 +371,6 @@ class PodWorker:
         unit.view.record = record
         unit.next_attempt = record.attempt + 1
         unit.view.message = self._containers.last_words(unit.view, record) if record.state == "exited" else ""
-        unit.backoff.resume(record.attempt, time.time())
 
     def _views(self) -> list[View]:
         return [unit.view for unit in self.units.values()]
