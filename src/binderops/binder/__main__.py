@@ -9,26 +9,21 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-import uvicorn
-from starlette.applications import Starlette
 
 from binderops.authorities import ADDED_VARIABLE, trust_added_authorities
 from binderops.binder.application import open_binder
+from binderops.binder.serving import listener, serve_until_told
 from binderops.binder.settings import Settings, load
 from binderops.binder.web.app import make_app, make_token_app
 from binderops.errors import BinderOpsError
 from binderops.kube.client import Client
 
 log = structlog.get_logger(__name__)
-
-# Streams are open for minutes; a stop does not wait for them.
-_STOP_SECONDS = 5
 
 
 def main() -> int:
@@ -44,11 +39,12 @@ def main() -> int:
         settings = load(arguments.config_dir)
         _start_log(debug=settings.binder.debug)
         collect_rarely()
-        asyncio.run(serve(settings, Ports(arguments.port, arguments.token_port), arguments.kubeconfig))
+        ports = Ports(arguments.port, arguments.token_port)
+        number = asyncio.run(serve(settings, ports, arguments.kubeconfig))
     except BinderOpsError as error:
         log.error("the binder cannot run", reason=str(error), id=error.reference)
         return 1
-    return 0
+    return 128 + number  # as a shell says it of a program that a signal ended
 
 
 def collect_rarely() -> None:
@@ -64,12 +60,10 @@ def trust_machine(environment: MutableMapping[str, str], root: Path) -> None:
     trust_added_authorities(environment, Path(tempfile.gettempdir()) / "authorities.crt")
 
 
-async def serve(settings: Settings, ports: Ports, kubeconfig: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(settings: Settings, ports: Ports, kubeconfig: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the number of the signal."""
     client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
     async with client as kube, open_binder(settings, kube) as binder:
-        tokens = _Second(_config(make_token_app(binder), ports.token))
-        serving = asyncio.create_task(tokens.serve(), name="registry tokens")
         log.info(
             "binder is serving",
             port=ports.web,
@@ -77,11 +71,8 @@ async def serve(settings: Settings, ports: Ports, kubeconfig: Path | None = None
             namespace=settings.place.namespace,
             prefix=settings.image_prefix,
         )
-        try:
-            await uvicorn.Server(_config(make_app(binder), ports.web)).serve()
-        finally:
-            tokens.should_exit = True
-            await serving
+        web, tokens = listener(make_app(binder), ports.web), listener(make_token_app(binder), ports.token)
+        return await serve_until_told(web, tokens)
 
 
 class Ports(NamedTuple):
@@ -89,29 +80,6 @@ class Ports(NamedTuple):
 
     web: int
     token: int
-
-
-class _Second(uvicorn.Server):
-    """A server whose process another one ends: signals are the first one's."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _config(app: Starlette, port: int) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host="0.0.0.0",  # a pod's own address; the Service and policies decide who reaches it
-        port=port,
-        log_config=None,
-        lifespan="off",
-        access_log=False,
-        # Our own rules say whom to believe (web/visitors).
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
 
 
 def _start_log(*, debug: bool) -> None:
