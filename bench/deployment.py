@@ -24,6 +24,7 @@ _MARKS = {
     "ingress": "binderops.ingress",
     "nginx (all)": "nginx:",
     "registry": "docker-registry",
+    "registry's cleaner": "binderops.registry",
 }
 _BARS = {"node": 110.0, "all of it": 700.0}
 

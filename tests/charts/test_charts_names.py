@@ -68,7 +68,7 @@ TABLE: dict[tuple[str, str], dict[str, Any]] = {
     ("Deployment", "registry"): {"selector": {"app": "binder", "component": "registry", "release": R}},
     ("Service", "registry"): {
         "selector": {"app": "binder", "component": "registry", "release": R},
-        "ports": {"registry": (5000, "registry")},
+        "ports": {"registry": (5000, "registry"), "metrics": (5001, "metrics")},
     },
     ("Service", "registry-token"): {
         "selector": {**BINDER, "name": "binder"},

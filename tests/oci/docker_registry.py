@@ -90,14 +90,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory, token_realm: str) -> Iter
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([server, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
-        _wait_for(port, process, folder / "log")
+        wait_for_port(port, process, folder / "log")
         yield RunningRegistry(f"127.0.0.1:{port}", keys)
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:

@@ -18,6 +18,7 @@ from binderops.binder.builds.pods import Pods
 from binderops.binder.builds.seeding import BaseSeeding
 from binderops.binder.health import Health
 from binderops.binder.launches.hub import Hub
+from binderops.binder.launches.keeping import Keeping
 from binderops.binder.launches.launcher import Launcher
 from binderops.binder.metrics import Metrics
 from binderops.binder.peers import Peers
@@ -89,7 +90,14 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
         log.warning("setting", finding=finding)
     seeding = BaseSeeding(settings, pods, registry, credentials, metrics)
     peers = Peers(settings.trusted_proxies, kube, namespace=settings.place.namespace, release=settings.place.release)
-    works = {"pods": pods.run(), "cleaner": builds.clean_up(), "base": seeding.run(), "peers": peers.run()}
+    keeping = Keeping(registry, lambda: pods.users)
+    works = {
+        "pods": pods.run(),
+        "cleaner": builds.clean_up(),
+        "base": seeding.run(),
+        "keeping": keeping.run(),
+        "peers": peers.run(),
+    }
     tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
     try:
         if not await pods.synced(_SYNC_SECONDS):
