@@ -18,6 +18,7 @@ from binderops.node.pods.cleaning import ImageCleaner
 from binderops.node.pods.evicting import Evictor
 from binderops.node.pods.identity import owner_of
 from binderops.node.pods.kit import Kit
+from binderops.node.pods.logkeeping import LogKeeper
 from binderops.node.pods.records import Record, record_of
 from binderops.node.pods.sources import objects_of
 from binderops.node.pods.worker import PodWorker
@@ -78,6 +79,7 @@ class Manager:
                 settled.set()
                 group.create_task(Evictor(self._kit, self.workers).run())
                 group.create_task(ImageCleaner(self._kit).run())
+                group.create_task(LogKeeper(self._kit, self.workers, self._known).run())
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -152,7 +154,7 @@ class Manager:
         # Looked at first, and the API's view after it: a pod that begins meanwhile is then known.
         found = await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",))
         left = set(await self._kit.network.attached()) | self._kit.volumes.known()
-        known = {uid_of(pod) for pod in self._pods.objects.values()} | set(self._workers)
+        known = self._known()
         for container in found:
             if str((container.get("Labels") or {}).get(records.POD_UID, "")) not in known:
                 log.info("removing a container that no pod owns", container=container.get("Names"))
@@ -161,6 +163,9 @@ class Manager:
             log.info("removing what a pod left behind", uid=uid)
             await sandbox.remove(self._kit, uid)
         self._adopted = {uid: found for uid, found in self._adopted.items() if uid in known}
+
+    def _known(self) -> set[str]:
+        return {uid_of(pod) for pod in self._pods.objects.values()} | set(self._workers)
 
     async def _compare(self) -> None:
         """Now and then, and after the engine was away, compare everything: no event is believed to be seen."""
