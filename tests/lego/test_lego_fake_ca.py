@@ -138,6 +138,22 @@ async def test_a_failed_validation_is_told_and_its_order_given_up(world: World, 
     assert await world.leftovers() == []
 
 
+async def test_a_failed_renewal_of_a_short_life_is_tried_again_within_it(world: World, ca: FakeCa) -> None:
+    ca.life = timedelta(hours=1)
+    world.start()
+    await ask(world)
+    first = await world.issued("web-tls")
+    ca.failing["b.example.org"] = problem("unauthorized", "198.51.100.7: wrong body")
+    await world.annotate_secret("web-tls", RENEW_AT="2020-01-01T00:00:00Z")
+    await world.event("Failed")
+    annotations = await world.annotations("web-tls")
+    assert waits(annotations) == timedelta(minutes=5)
+    ca.failing.clear()
+    await world.annotate_secret("web-tls", NEXT_ATTEMPT="2020-01-01T00:00:00Z")
+    await world.issued("web-tls", besides=first.leaf.serial_number)
+    assert names.FAILURES not in await world.annotations("web-tls")
+
+
 async def test_a_chain_that_does_not_hold_is_never_served(world: World, ca: FakeCa) -> None:
     world.start()
     await ask(world)

@@ -12,6 +12,8 @@ from binderops.kube.objects import parse_timestamp, timestamp
 
 _QUICK = (timedelta(seconds=30), timedelta(minutes=5))
 _SLOW = (timedelta(hours=1), timedelta(hours=32))
+_PART_OF_LIFE = 12
+"""No pause is longer than this part of the certificate's life: renewed at half of it, several attempts are left."""
 _LONGEST_TEXT = 600  # characters of an error that an annotation keeps
 
 ANNOTATIONS = (
@@ -70,18 +72,27 @@ def read(annotations: Mapping[str, str], *, specification: str) -> Failure | Non
         return None
 
 
-def after(error: BinderOpsError, before: Failure | None, *, specification: str, now: datetime) -> Failure:
+def after(
+    error: BinderOpsError,
+    before: Failure | None,
+    *,
+    specification: str,
+    now: datetime,
+    life: timedelta | None = None,
+) -> Failure:
     """The failure that an error makes, counted on from the one before if that was of the same kind.
 
-    Self-checks and servers that do not answer: 30 s doubled to 5 min. What a CA decided: 1 h doubled to 32 h. A time
-    that the server named (Retry-After) holds where it is later.
+    Self-checks and servers that do not answer: 30 s doubled to 5 min. What a CA decided: 1 h doubled to 32 h. Less
+    where a certificate of a short `life` is to be renewed, but for a CA's limits. A time that the server named
+    (Retry-After) holds where it is later.
     """
     quick = is_quick(error)
     reason = error.reason if isinstance(error, CertificateError) else "kubernetes"
-    same = before is not None and (before.reason == reason or quick == _was_quick(before))
+    most = life / _PART_OF_LIFE if life is not None and reason != "rateLimited" else _SLOW[1]
+    same = before is not None and (before.reason == reason or quick == _was_quick(before, most))
     count = before.count + 1 if before is not None and same else 1
     first, longest = _QUICK if quick else _SLOW
-    delay = min(first * 2 ** min(count - 1, 10), longest)
+    delay = min(first * 2 ** min(count - 1, 10), longest, most)
     if isinstance(error, AcmeError) and error.retry_after is not None:
         told = timedelta(seconds=error.retry_after)
         delay = told if error.reason == "rateLimited" else max(told, delay)
@@ -97,5 +108,5 @@ def is_quick(error: BinderOpsError) -> bool:
     return True  # the API, for a moment
 
 
-def _was_quick(failure: Failure) -> bool:
-    return failure.next_attempt - failure.at < _SLOW[0]
+def _was_quick(failure: Failure, most: timedelta) -> bool:
+    return failure.next_attempt - failure.at < min(_SLOW[0], most)

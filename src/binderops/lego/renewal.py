@@ -42,9 +42,9 @@ class Window:
 
 def by_lifetime(certificate: x509.Certificate, *, chance: float | None = None) -> datetime:
     """The moment for a CA that suggests none; `chance` (0 to 1) places it within the spread."""
-    begin, life = certificate.not_valid_before_utc, _life(certificate)
-    fraction = 0.5 if life < SHORT_LIVED else 2 / 3
-    return _whole(begin + life * (fraction + SPREAD * (random.random() if chance is None else chance)))  # noqa: S311
+    begin, whole = certificate.not_valid_before_utc, life(certificate)
+    fraction = 0.5 if whole < SHORT_LIVED else 2 / 3
+    return _whole(begin + whole * (fraction + SPREAD * (random.random() if chance is None else chance)))  # noqa: S311
 
 
 def by_window(certificate: x509.Certificate, window: Window, *, chance: float | None = None) -> datetime:
@@ -53,10 +53,10 @@ def by_window(certificate: x509.Certificate, window: Window, *, chance: float | 
     Never after nine tenths of the lifetime, and never so soon after issuance that a window that is always in the past
     would turn into an order a second.
     """
-    begin, life = certificate.not_valid_before_utc, _life(certificate)
+    begin, whole = certificate.not_valid_before_utc, life(certificate)
     part = random.random() if chance is None else chance  # noqa: S311
     chosen = window.start + (window.end - window.start) * part
-    earliest, latest = begin + min(LONGEST_PAUSE, life / 3), begin + life * LATEST
+    earliest, latest = begin + min(LONGEST_PAUSE, whole / 3), begin + whole * LATEST
     return _whole(min(max(chosen, earliest), latest))
 
 
@@ -67,7 +67,8 @@ def ask_again_at(now: datetime, retry_after: float | None) -> datetime:
     return _whole(now + min(max(timedelta(seconds=retry_after), ASK_AT_MOST_EVERY), ASK_AT_LEAST_EVERY))
 
 
-def _life(certificate: x509.Certificate) -> timedelta:
+def life(certificate: x509.Certificate) -> timedelta:
+    """From its first moment to its last."""
     return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 

@@ -122,7 +122,8 @@ class Work:
         except CertificateError as error:
             now = datetime.now(UTC)
             before = backoff.read(annotations_of(secret), specification=wanted.specification)
-            failure = backoff.after(error, before, specification=wanted.specification, now=now)
+            life = renewal.life(decision.pair.leaf) if decision.pair else None
+            failure = backoff.after(error, before, specification=wanted.specification, now=now, life=life)
             await self._targets.failed(wanted, failure)
             metrics.FAILED.labels(wanted.issuer.name, failure.reason).inc()
             message = f"{', '.join(wanted.names[:3])}: {error}; next attempt at {failure.next_attempt:%F %T}Z"
