@@ -204,6 +204,7 @@ def test_retry_after(text: str | None, seconds: float | None) -> None:
 CHECK = SelfCheckError("no", reason="selfCheck")
 DECIDED = AcmeError("no", reason="caa")
 BUSY = AcmeError("no", reason="serverInternal", transient=True, retry_after=900)
+BROKEN = CertificateError("no", reason="brokenChain")
 LIMIT = AcmeError("no", reason="rateLimited", retry_after=100000)
 
 
@@ -215,7 +216,7 @@ LIMIT = AcmeError("no", reason="rateLimited", retry_after=100000)
         ([CHECK, CHECK, DECIDED, DECIDED], [0.5, 1, 60, 120]),
         ([BUSY], [15]),
         ([LIMIT], [100000 / 60]),
-        ([CertificateError("no", reason="brokenChain")] * 2, [60, 120]),
+        ([BROKEN] * 2, [60, 120]),
     ],
 )
 def test_pauses(errors: list[CertificateError], minutes: list[float]) -> None:
@@ -225,6 +226,28 @@ def test_pauses(errors: list[CertificateError], minutes: list[float]) -> None:
         found.append((before.next_attempt - NOW) / timedelta(minutes=1))
         assert backoff.read(before.annotations, specification="s") == before
     assert found == pytest.approx(minutes)
+
+
+@pytest.mark.parametrize(
+    "life", [timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24), timedelta(days=6), timedelta(days=9)]
+)
+@pytest.mark.parametrize("errors", [[CHECK], [DECIDED], [CHECK, DECIDED], [BROKEN, DECIDED]])
+def test_a_short_life_leaves_several_attempts(life: timedelta, errors: list[CertificateError]) -> None:
+    pair = certificate(life)
+    at, before, attempts = renewal.by_lifetime(pair.leaf, chance=1), None, 0
+    while at < pair.leaf.not_valid_after_utc:
+        before = backoff.after(errors[attempts % len(errors)], before, specification="s", now=at, life=life)
+        at, attempts = before.next_attempt, attempts + 1
+    assert attempts >= 6
+
+
+def test_a_long_life_is_waited_for_as_ever_and_so_is_a_limit() -> None:
+    now, life = NOW, timedelta(days=45)
+    assert backoff.after(DECIDED, None, specification="s", now=now, life=life).next_attempt == now + timedelta(hours=1)
+    limit = AcmeError("no", reason="rateLimited")
+    for error in (limit, LIMIT):
+        told = backoff.after(error, None, specification="s", now=now)
+        assert backoff.after(error, None, specification="s", now=now, life=timedelta(minutes=1)) == told
 
 
 def test_another_specification_and_nonsense_mean_no_failure() -> None:
@@ -283,15 +306,15 @@ def test_what_the_local_ca_may_sign() -> None:
     assert outside(make_authority(now=NOW), asked) == []
 
 
-def test_the_solver_knows_its_tokens_only() -> None:
+def test_the_solver_knows_its_paths_only() -> None:
     solver = Solver()
-    solver.put("A.example.org", "token", "answer")
     prefix = "/.well-known/acme-challenge/"
+    solver.put("A.example.org", prefix + "token", "answer")
     assert solver.answer("a.example.org:80", prefix + "token") == "answer"
     assert solver.answer("a.example.org", prefix + "other") is None
     assert solver.answer("b.example.org", prefix + "token") is None
     assert solver.answer("a.example.org", "/token") is None
-    solver.drop("a.example.org", "token")
+    solver.drop("a.example.org", prefix + "token")
     assert solver.answer("a.example.org", prefix + "token") is None
 
 

@@ -52,6 +52,7 @@ class World:
         self.namespace = "t-lego-" + secrets.token_hex(4)
         self.port = free_port()
         self.solver_address, self.self_check_port = ADDRESS, 0  # 0: the solver's own
+        self.self_check_passes = 1  # 0: the program's own; nothing is late where hosts lead straight to the solver
         self.everywhere = False  # or this world's namespace alone
         self.server = ""
         self.ca: Path | None = None
@@ -79,8 +80,7 @@ class World:
             *([] if self.everywhere else ["--watch-namespace", self.namespace]),
             "--solver-address",
             self.solver_address,
-            "--self-check-passes",
-            "1",
+            *(["--self-check-passes", str(self.self_check_passes)] if self.self_check_passes else []),
         ]
         command += ["--self-check-address", f"127.0.0.1:{self.self_check_port or self.port}", *self.arguments]
         told = {"LEGO_URL": self.server, "LEGO_EMAIL": "admin@example.org", "LEGO_PORT": str(self.port)}

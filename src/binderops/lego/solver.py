@@ -1,4 +1,4 @@
-"""Answers challenges, and nothing else: host and token must both be known. Besides, health and metrics for the cluster.
+"""Answers challenges, and nothing else: host and path must both be known. Besides, health and metrics for the cluster.
 
 Challenges reach it through the path that their Ingress opens; health and metrics are reached only by the pod's address.
 """
@@ -14,30 +14,30 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 PREFIX = "/.well-known/acme-challenge/"
+MARK = "/.well-known/acme-challenge-"
+"""What a path's mark begins with: for an Ingress no part of the prefix; a proxy in front may well pass both on."""
 _PATIENCE = 10.0  # seconds for a request to come whole
 _AT_ONCE = 64  # requests; the proxy before it holds what is more
 
 
 class Solver:
-    """The table of tokens, and the server that reads it. Tokens may be added from any thread."""
+    """The table of paths, and the server that reads it. Paths may be added from any thread."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], str] = {}
         self._server: ThreadingHTTPServer | None = None
 
-    def put(self, host: str, token: str, answer: str) -> None:
-        """Answer `token` at `host`."""
-        self._answers[host.lower(), token] = answer
+    def put(self, host: str, path: str, answer: str) -> None:
+        """Answer at a path of a host."""
+        self._answers[host.lower(), path] = answer
 
-    def drop(self, host: str, token: str) -> None:
-        """Answer it no more."""
-        self._answers.pop((host.lower(), token), None)
+    def drop(self, host: str, path: str) -> None:
+        """Answer there no more."""
+        self._answers.pop((host.lower(), path), None)
 
     def answer(self, host: str, path: str) -> str | None:
         """What is served at a path of a host: the answer to a challenge, or None."""
-        if not path.startswith(PREFIX):
-            return None
-        return self._answers.get((_bare(host), path.removeprefix(PREFIX)))
+        return self._answers.get((_bare(host), path))
 
     @contextmanager
     def serving(self, port: int, address: str = "") -> Iterator[int]:
