@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from binderops.delivery.deployed import deployed_images
 from binderops.delivery.progress import Step
 from binderops.errors import ImageError, StateError
 from binderops.images.authorities import added_authorities
@@ -26,18 +27,28 @@ async def build_all(root: Path, state: Path, paths: Mapping[str, Sequence[str]],
     """Builds what is missing and answers with words for people; `paths` is binderops.yaml's `images`."""
     done: dict[str, float] = {}
     built: list[str] = []
+    removed: list[str] = []
 
     def told(event: ImageProgress) -> None:
         done[event.image] = event.fraction
         if event.state == "built":
             built.append(event.image)
+        if event.state == "removed":
+            removed.append(event.image)
         fraction = sum(share * done.get(name, 0.0) for name, share in _SHARES.items())
         step.say(f"{event.image}: {event.doing or event.state}", fraction=min(fraction, 1.0))
 
     sources = clone_of_this_project()
     own = own_images(root, sources=sources)
     refuse_unplaced(own, paths)
-    lock = await build_images(state, progress=told, settings=detect_package_settings(), sources=sources, own=own)
+    lock = await build_images(
+        state,
+        progress=told,
+        settings=detect_package_settings(),
+        sources=sources,
+        own=own,
+        deployed=deployed_images(state),
+    )
     unknown = [name for name in lock.images if name not in paths]
     if unknown:
         raise StateError(
@@ -46,7 +57,8 @@ async def build_all(root: Path, state: Path, paths: Mapping[str, Sequence[str]],
             hint=f"add `{unknown[0]}: [global.images.{unknown[0]}]`",
         )
     names = ", ".join(sorted(lock.images))
-    return f"{names} ({'built: ' + ', '.join(built) if built else 'cached'})"
+    old = f"; removed, since they are old: {', '.join(removed)}" if removed else ""
+    return f"{names} ({'built: ' + ', '.join(built) if built else 'cached'}{old})"
 
 
 def built_images(state: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from binderops.delivery.attempts import Attempt, recorded
+from binderops.delivery.deployed import note_images
 from binderops.delivery.deploying import deploy, is_live
 from binderops.delivery.launching import LogLine
 from binderops.delivery.progress import Progress, Step, running
@@ -65,9 +66,14 @@ async def bring(workspace: Workspace, *, action: Action, gate: Gate, progress: P
         conceal=deployment.concealed,
     )
     _ = deployment.objects  # a chart that does not render is no attempt: nothing was tried on the target
+
+    def brought(revision: int) -> None:
+        attempt.brought(revision)
+        note_images(workspace, revision)
+
     async with recorded(attempt, access):
         with running(progress, "release") as step:
-            deployed = await deploy(deployment, access, step=step, on_revision=attempt.brought)
+            deployed = await deploy(deployment, access, step=step, on_revision=brought)
             attempt.timings["release"] = deployed.seconds
             step.summary = told_release(deployed)
         with running(progress, "proof") as step:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from binderops.delivery.attempts import Attempt, recorded
 from binderops.delivery.bringing import told_proof, told_to
+from binderops.delivery.deployed import note_images
 from binderops.delivery.progress import Progress, running
 from binderops.delivery.promoting import records_of, short
 from binderops.delivery.proving import prove
@@ -57,6 +58,7 @@ async def rollback(workspace: Workspace, *, progress: Progress) -> RollbackResul
         digest = digest_from(chosen.labels, STATE_LABEL)
         await door.rollback(environment.release, revision=chosen.revision, timeout=environment.timeout)
         live = await read_live(access, environment)
+        note_images(workspace, live.revision, again=chosen.revision)
         assert before is None or live.revision > before.revision
         step.summary = f"revision {live.revision} is {chosen.revision} again, state {short(digest)}"
     attempt = _attempt(workspace, live, "rollback")

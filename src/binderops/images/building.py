@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from binderops.errors import ImageError
@@ -28,6 +28,7 @@ from binderops.images.own import OwnImage
 from binderops.images.packages import write_machine_folder
 from binderops.images.places import ImagePlaces
 from binderops.images.progress import ProgressCallback, Reporter
+from binderops.images.pruning import prune
 from binderops.images.reach import refuse_silent, sources_of
 from binderops.images.rootfs import REPOSITORY_OF_ROOT, make_root, pull_root, root_options
 
@@ -44,8 +45,12 @@ async def build_images(
     sources: Sources | None = None,
     pulled_root: str | None = None,
     own: Sequence[OwnImage] = (),
+    deployed: Collection[str] | None = None,
 ) -> ImageLock:
     """Build what is missing or changed into STATE/images/storage, prepare the build pods' base, and write the lock.
+
+    Where something was built, images of earlier sources go (`pruning`) that are not among `deployed`, the digests of
+    what environments may still run; None: that is not known, and all stay.
 
     `own` are the operator's (`own.own_images`), built after the platform's in the order given.
 
@@ -72,6 +77,9 @@ async def build_images(
         try:
             base = await builder.base(settings, pulled_root)
             lock = ImageLock({**(await builder.children(base)).images, **(await builder.own(own))})
+            if deployed is not None and builder.has_built:
+                pinned = {image.digest for image in lock.images.values()}
+                await prune(engine, deployed={*deployed, *pinned}, now=builder.names, reporter=reporter)
         finally:
             shutil.rmtree(places.work, ignore_errors=True)
             # It holds this machine's index, and perhaps a password in its address.
@@ -88,6 +96,12 @@ class _Builder:
         self._sources = sources
         self._reporter = reporter
         self._digests: dict[str, str] = {}
+        self.has_built = False
+
+    @property
+    def names(self) -> set[str]:
+        """The images of today's sources, by the tag that tells them."""
+        return {f"{REPOSITORY}/{name}:{digest[:12]}" for name, digest in self._digests.items()}
 
     async def refuse_without_network(self, settings: MachineSettings, pulled_root: str | None) -> None:
         """Raise ImageError where something must be built and what it is made from does not answer.
@@ -184,6 +198,7 @@ class _Builder:
             context = self._engine.places.work / name
             assemble(files, context)
             await self._podman_build(name, context, tag=tag, digest=digest, arguments=arguments, pull=pull)
+            self.has_built = True
             self._reporter.tell(name, "built")
         else:
             self._reporter.tell(name, "kept")

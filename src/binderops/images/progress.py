@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["kept", "building", "built"]
+State = Literal["kept", "building", "built", "removed"]
 
 
 @dataclass(frozen=True)
