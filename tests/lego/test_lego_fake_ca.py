@@ -11,8 +11,12 @@ from tests.lego.fake_ca import FakeCa, problem
 from tests.lego.world import World, ingress, pair_in
 
 from binderops.kube import certificates as names
+from binderops.kube.kinds import INGRESS, SECRET
 from binderops.kube.objects import parse_timestamp
+from binderops.lego.orders import Orders
 from binderops.lego.pairs import certificate_id
+from binderops.lego.settings import Issuer, Settings
+from binderops.lego.wanted import plan
 
 HOSTS = ["a.example.org", "b.example.org"]
 
@@ -91,6 +95,49 @@ async def test_killed_while_the_ca_is_processing(world: World, ca: FakeCa) -> No
     world.start()
     await world.issued("web-tls")
     assert len(ca.orders) == 1 and ca.finalized == 1, "the order and the key of before were used"
+
+
+async def leave_order(world: World, ca: FakeCa) -> None:
+    """As after a kill between the writing of a certificate and the end of its order."""
+    owner = await world.client.get(INGRESS, "web", world.namespace)
+    issuers = {"default": Issuer(server=world.server, name="default")}
+    settings = Settings(issuers=issuers, namespace=world.namespace, identity="kube-lego-0")
+    orders = Orders(world.client)
+    pending = await orders.begin(plan([owner], settings)[0][world.namespace, "web-tls"], owner)
+    await orders.record(pending, f"{ca.url}/order/0")
+    secret = await world.secret("web-tls")
+    assert secret is not None
+    body = {"data": {"tls.key": secret["data"]["tls.key"]}}
+    await world.client.patch(SECRET, pending.name, world.namespace, body)
+
+
+async def test_an_order_whose_certificate_was_written_is_over_at_the_next_start(world: World, ca: FakeCa) -> None:
+    world.start()
+    await ask(world)
+    await world.issued("web-tls")
+    await world.event("Issued")
+    world.stop(9)
+    await leave_order(world, ca)
+    world.start()
+
+    async def none() -> bool:
+        return await world.secrets("order") == []
+
+    await world.until(none)
+    assert len(ca.orders) == 1
+
+
+async def test_a_renewal_does_not_go_on_with_the_order_of_the_certificate_that_it_replaces(
+    world: World, ca: FakeCa
+) -> None:
+    world.start()
+    await ask(world)
+    first = await world.issued("web-tls")
+    await world.event("Issued")
+    await leave_order(world, ca)
+    await world.annotate_secret("web-tls", RENEW_AT="2020-01-01T00:00:00Z")
+    second = await world.issued("web-tls", besides=first.leaf.serial_number)
+    assert second.key.public_key() != first.key.public_key()
 
 
 async def test_an_order_that_failed_while_nobody_ran_is_no_failure(world: World, ca: FakeCa) -> None:

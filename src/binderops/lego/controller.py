@@ -60,7 +60,8 @@ class Controller:
         self._events = EventRecorder(client, "kube-lego")
         self._accounts = Accounts(client, settings)
         self._challenges = Challenges(client, settings, solver)
-        ordering = Ordering(self._accounts, Orders(client), self._challenges)
+        self._orders = Orders(client)
+        ordering = Ordering(self._accounts, self._orders, self._challenges)
         targets = Targets(client, namespace=settings.namespace)
         self._work = Work(targets, ordering, self._accounts, self._events)
         self._ingresses = Informer(client, INGRESS, namespace=settings.watch_namespace)
@@ -79,6 +80,7 @@ class Controller:
             stack.push_async_callback(self._challenges.close)
             stack.push_async_callback(self._stop)
             await self._challenges.sweep()
+            await self._orders.sweep(self._settings.watch_namespace)
             self._ingresses.subscribe(self._ingress_changed)
             self._secrets.subscribe(self._secret_changed)
             for informer in (self._ingresses, self._secrets):

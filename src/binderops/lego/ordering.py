@@ -58,7 +58,7 @@ class Ordering:
         await self._orders.remove(wanted)
 
     async def _obtain(self, door: AcmeDoor, wanted: Wanted, ingress: Object, current: Pair | None) -> Pair:
-        pending, order = await self._resume(door, wanted)
+        pending, order = await self._resume(door, wanted, current)
         if order is not None:
             try:
                 return await self._finish(door, wanted, ingress, current, pending=pending, order=order)
@@ -96,9 +96,15 @@ class Ordering:
                     await self._orders.remove(wanted)
                 raise
 
-    async def _resume(self, door: AcmeDoor, wanted: Wanted) -> tuple[PendingOrder | None, Order | None]:
+    async def _resume(
+        self, door: AcmeDoor, wanted: Wanted, current: Pair | None
+    ) -> tuple[PendingOrder | None, Order | None]:
         """The order that an earlier attempt left, as it stands now."""
         pending = await self._orders.load(wanted)
+        if pending is not None and current is not None and pending.key.public_key() == current.key.public_key():
+            # It gave the very certificate that is to be replaced, and was not forgotten.
+            await self._orders.remove(wanted)
+            return None, None
         if pending is None or not pending.url:
             return pending, None
         try:

@@ -6,6 +6,7 @@ Whoever comes after a kill goes on with that order and that key.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,12 @@ from binderops.errors import NotFoundError
 from binderops.kube import certificates as names
 from binderops.kube.client import Client
 from binderops.kube.kinds import SECRET, Object
-from binderops.kube.objects import annotations_of, labels_of, owner_reference
+from binderops.kube.objects import annotations_of, labels_of, name_of, namespace_of, owner_reference
 from binderops.lego.pairs import PrivateKey, key_pem, load_key
 from binderops.lego.wanted import Wanted
+
+_LABELS = {names.MANAGED_BY: names.KUBE_LEGO, names.COMPONENT: "order"}
+_SELECTOR = ",".join(f"{key}={value}" for key, value in _LABELS.items())
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Orders:
             "metadata": {
                 "name": pending.name,
                 "namespace": pending.namespace,
-                "labels": {names.MANAGED_BY: names.KUBE_LEGO, names.COMPONENT: "order"},
+                "labels": dict(_LABELS),
                 "annotations": {
                     names.ORDER_FOR: wanted.secret_name,
                     names.SPECIFICATION: wanted.specification,
@@ -86,12 +90,25 @@ class Orders:
         await self._client.patch(SECRET, pending.name, pending.namespace, patch)
         return replace(pending, url=url)
 
+    async def sweep(self, namespace: str | None) -> None:
+        """Forget the orders whose certificate lies in its Secret: a process was killed between the two."""
+        for order in (await self._client.list(SECRET, namespace, labels=_SELECTOR)).items:
+            where, target = namespace_of(order), annotations_of(order).get(names.ORDER_FOR)
+            with contextlib.suppress(NotFoundError):
+                if target and _key_in(order) == _key_in(await self._client.get(SECRET, target, where)):
+                    await self._client.delete(SECRET, name_of(order), where)
+
     async def remove(self, wanted: Wanted) -> None:
         """The order is done, or given up."""
         try:
             await self._client.delete(SECRET, _name(wanted), wanted.namespace)
         except NotFoundError:
             return
+
+
+def _key_in(secret: Object) -> str | None:
+    key: str | None = (secret.get("data") or {}).get("tls.key")
+    return key
 
 
 def _name(wanted: Wanted) -> str:
