@@ -34,7 +34,7 @@ def deploy(state: Path, name: str, revision: int, number: int) -> None:
 
 
 def test_every_environments_revisions_count_as_many_as_helm_keeps(tmp_path: Path) -> None:
-    assert deployed_images(tmp_path) == frozenset()
+    assert deployed_images(tmp_path) == set()
     for revision in range(1, KEPT + 6):
         deploy(tmp_path, "a", revision, revision)
     deploy(tmp_path, "b", 1, 1000)

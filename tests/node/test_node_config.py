@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from binderops.errors import MachineError, StateError, UsageError
-from binderops.node.config import NodeConfig, load_config, read_config
+from binderops.node.arguments import parse
+from binderops.node.config import DEFAULT_IMAGE_BUDGET, NodeConfig, load_config, read_config
 from binderops.node.ranges import choose_ranges, parse_proc_routes, parse_routes
 
 
@@ -18,6 +19,18 @@ def test_first_start_chooses_ranges_and_the_second_keeps_them(tmp_path: Path) ->
     assert second.run == tmp_path / "run" / "local"
     assert second.image_stores == (tmp_path / "images" / "storage",)
     assert read_config("local", state_root=tmp_path, run_root=tmp_path / "run") == first
+
+
+def test_the_budget_of_images_is_what_the_command_line_says(tmp_path: Path) -> None:
+    def started(*words: str) -> int:
+        options = parse(["--name", "local", *words])
+        return load_config("local", state_root=tmp_path, image_budget=options.image_budget).image_budget
+
+    assert started("--image-budget", "2Gi") == 2 << 30
+    assert read_config("local", state_root=tmp_path).image_budget == 2 << 30
+    assert started() == DEFAULT_IMAGE_BUDGET
+    with pytest.raises(SystemExit):
+        started("--image-budget", "much")
 
 
 def test_two_nodes_on_one_machine_have_ranges_apart(tmp_path: Path) -> None:

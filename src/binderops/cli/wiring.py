@@ -78,6 +78,7 @@ def _target(root: Path, project: Project, environment: str) -> Target:
         machine=machine_facts(state_folder()),
         pod_range=node.pod_range,
         service_range=node.service_range,
+        image_budget=node.image_budget,
     )
 
 

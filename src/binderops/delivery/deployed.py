@@ -49,7 +49,7 @@ def note_images(workspace: Workspace, revision: int, *, again: int | None = None
         return
 
 
-def deployed_images(state: Path) -> frozenset[str] | None:
+def deployed_images(state: Path) -> set[str] | None:
     """The digests that any environment of this state folder may still run; None where one has nothing noted."""
     found: set[str] = set()
     for folder in state.glob("environments/*"):
@@ -60,7 +60,7 @@ def deployed_images(state: Path) -> frozenset[str] | None:
         if not noted:
             return None  # deployed before anything was noted, or never whole
         found |= {digest for entry in noted for digest in entry.digests}
-    return frozenset(found)
+    return found
 
 
 def _locked(workspace: Workspace) -> tuple[str, ...]:

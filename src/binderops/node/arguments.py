@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from binderops.node.config import DEFAULT_STATE
+from binderops.kube.quantity import to_bytes
+from binderops.node.config import DEFAULT_IMAGE_BUDGET, DEFAULT_STATE
 
 _STATE_HELP = "the machine's state folder (default: $BINDEROPS_STATE, else /var/lib/binderops)"
 
@@ -44,6 +45,12 @@ def _add_common(parser: argparse.ArgumentParser, *, starts: bool, asks: bool) ->
         )
         parser.add_argument("--pod-range", help="fix the pods' range, e.g. 10.77.0.0/20 (default: a free one)")
         parser.add_argument("--service-range", help="fix the Services' range")
+        parser.add_argument(
+            "--image-budget",
+            type=to_bytes,
+            default=DEFAULT_IMAGE_BUDGET,
+            help="what pulled images may hold on the disk, e.g. 20Gi (default: 40Gi)",
+        )
         parser.add_argument(
             "--api-only", action="store_true", help="serve the API alone: no controllers, pods, network"
         )

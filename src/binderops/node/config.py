@@ -1,7 +1,7 @@
 """One node's settings: given once at the first start, kept in `STATE/nodes/NAME/node.yaml`, handed to every room.
 
-What can change between starts (the API's port, the published addresses) is taken from the command line and kept; what
-stored objects depend on (the ranges, since ClusterIPs come out of them) is kept for good.
+What can change between starts (the API's port, the published addresses, the images' budget) is taken from the command
+line and kept; what stored objects depend on (the ranges, since ClusterIPs come out of them) is kept for good.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from binderops.node.ranges import choose_ranges, networks_in_use
 
 DEFAULT_API_PORT = 6443
 DEFAULT_KUBELET_PORT = 10250
+DEFAULT_IMAGE_BUDGET = 40 << 30  # bytes of the images that were pulled
 DEFAULT_STATE = Path("/var/lib/binderops")
 DEFAULT_RUN = Path("/run/binderops")
 
@@ -69,6 +70,7 @@ class NodeConfig(BaseModel):
     image_stores: tuple[Path, ...] = ()
     user_namespace: tuple[int, int] = (200000, 65536)
     kubelet_port: Port = DEFAULT_KUBELET_PORT
+    image_budget: Annotated[int, Field(ge=0)] = DEFAULT_IMAGE_BUDGET
 
     @model_validator(mode="after")
     def _ranges_apart(self) -> NodeConfig:
@@ -126,6 +128,7 @@ def load_config(
     host_addresses: tuple[str, ...] | None = None,
     pod_range: str | None = None,
     service_range: str | None = None,
+    image_budget: int | None = None,
 ) -> NodeConfig:
     """Return the node's settings, made and saved at the first start, else read from `node.yaml`.
 
@@ -143,7 +146,7 @@ def load_config(
     settings.update(
         name=name, state=path.parent, run=(run_root or Path(os.environ.get("BINDEROPS_RUN", DEFAULT_RUN))) / name
     )
-    given = {"api_port": api_port, "host_addresses": host_addresses}
+    given = {"api_port": api_port, "host_addresses": host_addresses, "image_budget": image_budget}
     settings.update({key: value for key, value in given.items() if value is not None})
     settings.setdefault("image_stores", (state_root / "images" / "storage",))
     _settle_ranges(settings, kept, pod_range, service_range)

@@ -61,6 +61,7 @@ def _run(options: Namespace, given: Sequence[str]) -> int:
         host_addresses=tuple(options.host_address) if options.host_address else None,
         pod_range=options.pod_range,
         service_range=options.service_range,
+        image_budget=options.image_budget,
     )
     _raise_file_limit()
     with _only_process(config):

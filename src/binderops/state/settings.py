@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from binderops.errors import UsageError
+from binderops.kube.quantity import to_bytes
 
 PROJECT_FILE = "binderops.yaml"
 
@@ -22,6 +23,13 @@ def _below(path: str) -> str:
     return path
 
 
+def _quantity(text: str) -> str:
+    if to_bytes(text) < 0:
+        raise ValueError("a number of bytes is not negative")
+    return text
+
+
+Quantity = Annotated[str, AfterValidator(_quantity)]
 ValuesPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
 RelativePath = Annotated[str, AfterValidator(_below)]
 
@@ -40,6 +48,9 @@ class NodeSettings(Settings):
     host_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
     pod_range: str | None = None
     service_range: str | None = None
+    image_budget: Annotated[
+        Quantity | None, Field(description="what pulled images may hold on the disk (20Gi); none: 40Gi")
+    ] = None
 
 
 class ClusterSettings(Settings):

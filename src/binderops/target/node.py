@@ -39,6 +39,7 @@ class NodeTarget:
     machine: dict[str, Any]
     pod_range: str | None = None
     service_range: str | None = None
+    image_budget: str | None = None
     supervise: Callable[[NodeProgram], Supervisor] = field(default=supervisor_of, repr=False)
 
     @property
@@ -57,6 +58,7 @@ class NodeTarget:
             host_addresses=self.host_addresses,
             pod_range=self.pod_range,
             service_range=self.service_range,
+            image_budget=self.image_budget,
         )
 
     async def examine(self, *, ports: tuple[int, ...], report: Report) -> str:

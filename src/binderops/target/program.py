@@ -26,6 +26,7 @@ class NodeProgram:
     host_addresses: tuple[str, ...]
     pod_range: str | None = None
     service_range: str | None = None
+    image_budget: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -51,6 +52,7 @@ class NodeProgram:
             *(part for address in self.host_addresses for part in ("--host-address", address)),
             *(("--pod-range", self.pod_range) if self.pod_range else ()),
             *(("--service-range", self.service_range) if self.service_range else ()),
+            *(("--image-budget", self.image_budget) if self.image_budget else ()),
         ]
 
     @property

@@ -28,7 +28,7 @@ class Store:
     containers: list[dict[str, Any]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
 
-    def kit(self, folder: Path) -> Any:
+    def kit(self, folder: Path, *, budget: int = 1 << 40) -> Any:
         async def images() -> list[dict[str, Any]]:
             return self.images
 
@@ -42,7 +42,7 @@ class Store:
         podman = SimpleNamespace(
             images=SimpleNamespace(list_all=images, remove=remove), containers=SimpleNamespace(list_all=containers)
         )
-        return SimpleNamespace(podman=podman, config=SimpleNamespace(state=folder))
+        return SimpleNamespace(podman=podman, config=SimpleNamespace(state=folder, image_budget=budget))
 
 
 def image(name: str, *, read_only: bool = False) -> dict[str, Any]:
@@ -93,12 +93,12 @@ async def test_above_its_budget_the_store_is_cleaned_on_a_large_disk_too(tmp_pat
     layers.mkdir(parents=True)
     (layers / "layer").write_bytes(b"x" * 3_000_000)
     store = Store([image("large")])
-    cleaner = ImageCleaner(store.kit(tmp_path), budget=1_000_000)
+    cleaner = ImageCleaner(store.kit(tmp_path, budget=1_000_000))
     await cleaner.look(EMPTY, now=0)
     await cleaner.look(EMPTY, now=1000)
     assert store.removed == ["large:1"]
     within = Store([image("small")])
-    cleaner = ImageCleaner(within.kit(tmp_path), budget=10_000_000)
+    cleaner = ImageCleaner(within.kit(tmp_path, budget=10_000_000))
     await cleaner.look(EMPTY, now=0)
     await cleaner.look(EMPTY, now=1000)
     assert within.removed == []
@@ -118,7 +118,9 @@ async def test_the_engine_itself_keeps_what_a_container_has_begun_to_use(
             return []
 
         blind = SimpleNamespace(images=podman.images, containers=SimpleNamespace(list_all=none))
-        cleaner: Any = ImageCleaner(SimpleNamespace(podman=blind, config=SimpleNamespace(state=tmp_path)))  # type: ignore[arg-type]
+        cleaner: Any = ImageCleaner(
+            SimpleNamespace(podman=blind, config=SimpleNamespace(state=tmp_path, image_budget=1 << 40))
+        )  # type: ignore[arg-type]
         await cleaner.look(EMPTY, now=0)
         await cleaner.look(FULL, now=1000)
         assert not await podman.images.exists("localhost/tests/spare:1")

@@ -1,5 +1,7 @@
 """Images of the node's own store: what no name leads to goes at once, the rest by a kubelet's thresholds and a budget.
 
+The budget (`NodeConfig.image_budget`) is what the store may hold whatever the file system's size.
+
 The images of the platform lie in a store that is shared and read-only here: they are never touched.
 """
 
@@ -25,8 +27,6 @@ HIGH_PERCENT, LOW_PERCENT = 85, 80
 """Of the file system in use: above the first images go until the second (KubeletConfiguration's own defaults)."""
 MINIMUM_AGE_SECONDS = 120.0
 """So long a new image is left alone: its pod may be about to start (imageMinimumGCAge)."""
-BUDGET_BYTES = 40 << 30
-"""What the store may hold whatever the file system's size; above it images go until nine tenths of it."""
 
 
 class Candidate(NamedTuple):
@@ -41,9 +41,8 @@ class Candidate(NamedTuple):
 class ImageCleaner:
     """Removes images that were not launched for longest. What it knows of use begins when the node starts."""
 
-    def __init__(self, kit: Kit, *, budget: int = BUDGET_BYTES) -> None:
+    def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._budget = budget
         self._known: dict[str, float] = {}
         self._used: dict[str, float] = {}
         self._measured = -MEASURE_SECONDS
@@ -89,7 +88,8 @@ class ImageCleaner:
         self._measured = now
         store = self._kit.config.state / "podman" / "storage" / "overlay"
         held = (await usage.sizes([store])).get(store, 0)
-        return held - self._budget * 9 // 10 if held > self._budget else 0
+        budget = self._kit.config.image_budget
+        return held - budget * 9 // 10 if held > budget else 0
 
     async def _remove(self, image: Candidate, why: str) -> None:
         # By each name, never forced: the engine itself refuses what a container has begun to use meanwhile.
