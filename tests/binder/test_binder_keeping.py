@@ -7,7 +7,7 @@ from typing import Any
 from tests.registry.conftest import Scene, scene, until
 
 from binderops.binder.launches.keeping import ASK_SECONDS, Keeping
-from binderops.registry.budget import RECENT_SECONDS
+from binderops.registry.cleaner import REST_SECONDS
 
 __all__ = ["scene"]
 
@@ -24,8 +24,8 @@ async def test_images_of_running_servers_stay_in_the_registry(scene: Scene) -> N
     host = scene.client.host
     users = [pod(f"{host}/r2d-runs:c0ffee"), pod(f"{host}/r2d-gone:1"), pod("docker.io/library/x:1"), pod("NOT a name")]
     await Keeping(scene.client, lambda: users).ask()
-    await until(lambda: scene.link("r2d-runs", image).stat().st_mtime > scene.clock.now - RECENT_SECONDS)
+    await until(lambda: scene.link("r2d-runs", image).stat().st_mtime > scene.clock.now - REST_SECONDS)
     scene.look(scene.cleaner(high=0, low=0))
     assert await scene.is_whole("r2d-runs", "c0ffee")
     assert await scene.client.head_manifest("r2d-ended", "c0ffee") is None
-    assert ASK_SECONDS * 2 < RECENT_SECONDS
+    assert ASK_SECONDS * 2 < REST_SECONDS

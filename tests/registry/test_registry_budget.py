@@ -7,7 +7,8 @@ import os
 import pytest
 from tests.registry.conftest import HOUR, Scene, until
 
-from binderops.registry.budget import RECENT_SECONDS, Thresholds
+from binderops.registry.budget import Thresholds
+from binderops.registry.cleaner import REST_SECONDS
 from binderops.registry.sweeping import SETTLE_SECONDS
 
 MEGABYTE = 1 << 20
@@ -78,7 +79,7 @@ async def test_an_image_that_was_asked_for_is_in_use(scene: Scene, ask: str) -> 
     assert await scene.is_whole("r2d-a", "c0ffee")
     assert not await scene.is_whole("r2d-b", "c0ffee")
     await until(lambda: link.stat().st_mtime > scene.clock.now - HOUR)
-    scene.clock.now += RECENT_SECONDS + HOUR
+    scene.clock.now += REST_SECONDS + HOUR
     scene.look(scene.cleaner(high=0, low=0))
     assert await scene.client.head_manifest("r2d-a", "c0ffee") is None, "its time has passed"
 

@@ -18,12 +18,14 @@ from binderops.errors import RegistryError
 from binderops.oci.manifests import OCI_LAYER
 from binderops.registry import sweeping
 from binderops.registry.budget import images_of
+from binderops.registry.cleaner import REST_SECONDS
 from binderops.registry.picture import look_at
 from binderops.registry.removing import remove
 from binderops.registry.storage import ASIDE, LINK, TAGS
 from binderops.registry.sweeping import SETTLE_SECONDS, Sweep
 
 OLD = 48.0
+HASTY = 0.15
 SLOW_LOOK = 0.3
 """Seconds: so old is what a look at thousands of repositories told, when the sweep begins to act on it."""
 
@@ -103,7 +105,7 @@ async def test_a_manifest_that_came_after_the_look_gets_its_layers_back(scene: S
     scene.age(OLD)
     picture = look_at(scene.storage)
     await scene.push("r2d-a", "1", b"layer")
-    swept = Sweep(scene.storage, picture, now=scene.clock.now).run()
+    swept = Sweep(scene.storage, picture, now=scene.clock.now, young=REST_SECONDS).run()
     assert swept.put_back == [f"r2d-a@{layer.digest}"]
     assert await scene.is_whole("r2d-a", "1")
 
@@ -133,7 +135,7 @@ async def test_bytes_that_were_uploaded_again_since_the_look_stay(scene: Scene) 
     picture = look_at(scene.storage)
     # The registry finds the old bytes, and writes a link alone.
     await scene.client.push_blob("r2d-b", b"layer", OCI_LAYER)
-    swept = Sweep(scene.storage, picture, now=scene.clock.now).run()
+    swept = Sweep(scene.storage, picture, now=scene.clock.now, young=REST_SECONDS).run()
     assert swept.put_back == [image.layers[0].digest]
     assert await scene.client.get_blob("r2d-b", image.layers[0].digest) == b"layer"
 
@@ -177,6 +179,7 @@ async def test_a_cleaner_that_was_killed_while_it_removed_leaves_nothing_half(sc
 
 async def test_a_tag_that_moved_since_the_look_stays(scene: Scene) -> None:
     await scene.push("local/x", "HEAD", b"first")
+    await scene.told()
     scene.age(OLD)
     chosen = images_of(look_at(scene.storage))[0]
     moved = await scene.push("local/x", "HEAD", b"second")
@@ -190,7 +193,6 @@ async def test_a_tag_that_moved_since_the_look_stays(scene: Scene) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What was written a moment ago is old, and hardly anything lies aside: every race that an hour hides is open."""
-    monkeypatch.setattr(sweeping, "YOUNG_SECONDS", 0.15)
     monkeypatch.setattr(sweeping, "SETTLE_SECONDS", 0.2)
     yield
 
@@ -227,7 +229,7 @@ async def test_no_image_that_was_acknowledged_is_lost_while_others_are_swept(sce
         while not over:
             picture = look_at(scene.storage)
             time.sleep(SLOW_LOOK)
-            Sweep(scene.storage, picture, now=time.time()).run()
+            Sweep(scene.storage, picture, now=time.time(), young=HASTY).run()
             number += 1
         return number
 
@@ -241,7 +243,7 @@ async def test_no_image_that_was_acknowledged_is_lost_while_others_are_swept(sce
     assert len(acknowledged) > 20, f"{refused} refused"
     for _ in range(4):
         await asyncio.sleep(sweeping.SETTLE_SECONDS)
-        Sweep(scene.storage, look_at(scene.storage), now=time.time()).run()
+        Sweep(scene.storage, look_at(scene.storage), now=time.time(), young=HASTY).run()
     lost = [place for place in sorted(acknowledged) if not await _is_whole(scene, *place)]
     assert lost == [], f"{len(lost)} of {len(acknowledged)}, {refused} refused, {sweeps} sweeps"
     needed = {digest for repository in look_at(scene.storage).repositories for digest in repository.needed}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -11,12 +13,15 @@ from prometheus_client import start_http_server
 
 from binderops.kube.quantity import to_bytes
 from binderops.registry.budget import Thresholds
-from binderops.registry.cleaner import Budget, Cleaner
+from binderops.registry.cleaner import LOOK_SECONDS, REST_SECONDS, Budget, Cleaner
 from binderops.registry.metrics import Metrics
 from binderops.registry.storage import Storage
 from binderops.registry.uses import Uses, listen
 
 log = structlog.get_logger(__name__)
+
+# What an operator may set by imageCleaner.extraEnv, in seconds; the first has upstream's name.
+INTERVAL, REST = "DOCKER_IMAGE_CLEANER_INTERVAL_SECONDS", "IMAGE_CLEANER_REST_SECONDS"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     uses = Uses(storage)
     listen(uses, options.events_port)
     start_http_server(options.metrics_port, registry=metrics.registry)
-    log.info("cleaning up", storage=str(options.storage), thresholds=thresholds, kept=options.keep)
-    Cleaner(storage, Budget(thresholds, tuple(options.keep), options.delay), uses, metrics).run()
+    budget = Budget(thresholds, tuple(options.keep), options.delay, options.interval, options.rest)
+    log.info("cleaning up", storage=str(options.storage), **asdict(budget))
+    Cleaner(storage, budget, uses, metrics).run()
     return 0
 
 
@@ -49,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--high", type=float, default=80, help="above this images go: per cent, or bytes")
     parser.add_argument("--low", type=float, default=60, help="until this")
     parser.add_argument("--delay", type=float, default=5, help="seconds between two removals")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=os.environ.get(INTERVAL, LOOK_SECONDS),
+        help=f"between two looks (${INTERVAL})",
+    )
+    parser.add_argument(
+        "--rest", type=float, default=os.environ.get(REST, REST_SECONDS), help=f"so long a use counts (${REST})"
+    )
     parser.add_argument("--keep", action="append", default=[], metavar="PATTERN", help="REPOSITORY:TAG that stays")
     parser.add_argument("--events-port", type=int, default=5002, help="where the registry tells of its use: loopback")
     parser.add_argument("--metrics-port", type=int, default=5001)

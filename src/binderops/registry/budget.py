@@ -14,9 +14,6 @@ from typing import Literal
 
 from binderops.registry.picture import Link, Picture, Repository
 
-RECENT_SECONDS = 3600.0
-"""Who was used within this time is in use: the binder asks for the image of a running server far more often."""
-
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -60,19 +57,15 @@ def images_of(picture: Picture) -> list[Image]:
     return sorted(found, key=lambda image: (image.used, image.is_named, image.repository.name, image.digest))
 
 
-def removable(images: Sequence[Image], *, kept: Sequence[str], now: float) -> list[Image]:
-    """Those that are not in use, and whose `REPOSITORY:TAG` fits none of the patterns in `kept`."""
+def removable(images: Sequence[Image], *, kept: Sequence[str], before: float) -> list[Image]:
+    """Those that were last used before a moment, and whose `REPOSITORY:TAG` fits none of the patterns in `kept`."""
     guarded = {
         (image.repository.name, digest)
         for image in images
         if any(fnmatchcase(f"{image.repository.name}:{tag}", pattern) for tag in image.tags for pattern in kept)
         for digest in (image.digest, *image.repository.needs[image.digest])
     }
-    return [
-        image
-        for image in images
-        if now - image.used >= RECENT_SECONDS and (image.repository.name, image.digest) not in guarded
-    ]
+    return [image for image in images if image.used <= before and (image.repository.name, image.digest) not in guarded]
 
 
 class Freeing:

@@ -22,18 +22,23 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 300.0
 REST_SECONDS = 3600.0
-"""So long a storage that nobody changed and that is not full is left unread: what was young is old by then."""
 
 _TOLD = 20
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much the registry may hold, which images stay whatever happens, and the pause between two removals (s)."""
+    """How much the registry may hold, which images stay whatever happens, and times in seconds."""
 
     thresholds: Thresholds
     kept: Sequence[str] = ()
     delay: float = 0.0
+    """Between two removals."""
+    interval: float = LOOK_SECONDS
+    """Between two looks."""
+    rest: float = REST_SECONDS
+    """An image that was used within this time is in use: the binder asks for those of running servers far more often.
+    What was written within it may be a push that is not done. After it a storage that nobody changed is read again."""
 
 
 class Cleaner:
@@ -71,20 +76,20 @@ class Cleaner:
             except Exception:
                 self._metrics.failures.inc()
                 log.exception("cleaning up the storage failed")
-            self._pause(SETTLE_SECONDS if self._waiting else LOOK_SECONDS)
+            self._pause(SETTLE_SECONDS if self._waiting else self._budget.interval)
 
     def look(self) -> bool:
         """Whether the storage was read; raises OSError."""
         changed = self._uses.changed.is_set()
         now = self._clock()
         high, _ = self._bounds(self._held)
-        if not (changed or self._waiting or self._held > high or now - self._read >= REST_SECONDS):
+        if not (changed or self._waiting or self._held > high or now - self._read >= self._budget.rest):
             return False
         self._uses.changed.clear()
         picture = self._look()
         if self._clean(picture):
             picture = self._look()
-        swept = Sweep(self._storage, picture, now=self._clock()).run()
+        swept = Sweep(self._storage, picture, now=self._clock(), young=self._budget.rest).run()
         self._waiting = swept.waiting
         self._metrics.freed.inc(swept.freed)
         self._metrics.held.dec(swept.freed)
@@ -118,7 +123,8 @@ class Cleaner:
         # What nothing needs already, the sweep removes.
         needed = sum(blob.size for digest, blob in picture.blobs.items() if freeing.is_needed(digest))
         excess, removed = needed - low, 0
-        for image in removable(images_of(picture), kept=self._budget.kept, now=self._clock()):
+        before = self._clock() - self._budget.rest
+        for image in removable(images_of(picture), kept=self._budget.kept, before=before):
             if excess <= 0:
                 break
             if removed:

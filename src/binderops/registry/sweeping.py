@@ -26,8 +26,6 @@ from binderops.registry.storage import (
     time_of,
 )
 
-YOUNG_SECONDS = 3600.0
-"""So long whatever is written stays though nothing needs it: a push writes its manifest last."""
 SETTLE_SECONDS = 60.0
 """So long it stays aside: far longer than the registry takes from a look at a file to its answer."""
 
@@ -48,12 +46,16 @@ class Swept:
 
 
 class Sweep:
-    """One sweep over a storage as `picture` shows it; `now` in seconds since 1970."""
+    """One sweep over a storage as `picture` shows it; `now` in seconds since 1970.
 
-    def __init__(self, storage: Storage, picture: Picture, *, now: float) -> None:
+    Whatever was written less than `young` seconds ago stays though nothing needs it: a push writes its manifest last.
+    """
+
+    def __init__(self, storage: Storage, picture: Picture, *, now: float, young: float) -> None:
         self._storage = storage
         self._picture = picture
         self._now = now
+        self._young = young
         self.swept = Swept()
 
     def run(self) -> Swept:
@@ -162,7 +164,7 @@ class Sweep:
         return self._is_old(time_of(folder)) and remove_if_empty(folder)
 
     def _is_old(self, written: float | None) -> bool:
-        return written is not None and self._now - written > YOUNG_SECONDS
+        return written is not None and self._now - written > self._young
 
     # --- blobs --------------------------------------------------------------------------------------------------------
 
