@@ -55,7 +55,7 @@ def up(
         show_lines(
             [
                 ("Binder", result.binder_url),
-                ("Try", result.try_url),
+                ("Try", result.try_url or result.try_command),
                 ("Stop", f"make down{suffix}       Everything gone: make purge{suffix}"),
             ]
         )

@@ -174,7 +174,7 @@ class NewEnvironmentResult(Result):
 
 
 class UpResult(Result):
-    """What `up` ends with."""
+    """What `up` ends with. `try_url` is null where visitors are not offered folders; `try_command` works everywhere."""
 
     environment: str
     machine: str
@@ -184,7 +184,8 @@ class UpResult(Result):
     proof: ProofResult
     record: RecordResult
     binder_url: str
-    try_url: str
+    try_url: str | None
+    try_command: str
 
 
 class PodStatus(Result):

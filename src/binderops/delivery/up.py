@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import urljoin
 
 from binderops.delivery.bringing import Gate, bring
@@ -42,5 +43,15 @@ async def up(workspace: Workspace, *, build_images: BuildImages, gate: Gate, pro
         proof=done.proof,
         record=done.record,
         binder_url=done.binder_url,
-        try_url=urljoin(done.binder_url, f"v2/local/{workspace.environment.proof.rsplit('/', 1)[-1]}/HEAD"),
+        try_url=folder_link(wanted.computed, done.binder_url, workspace.environment.proof),
+        try_command=f"binderops launch {workspace.environment.proof} --environment {workspace.name}",
     )
+
+
+def folder_link(computed: Mapping[str, Any], binder_url: str, folder: str) -> str | None:
+    """Where visitors launch the folder that the proof uploaded; None where they are not offered uploaded folders."""
+    found: Any = computed
+    for key in ("binderhub", "config", "BinderHub", "repo_providers"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    prefixes = [prefix for prefix, provider in (found or {}).items() if provider == "LocalRepoProvider"]
+    return urljoin(binder_url, f"v2/{prefixes[0]}/{folder.rsplit('/', 1)[-1]}/HEAD") if prefixes else None
