@@ -153,14 +153,14 @@ class MakeBinder:
         async with (
             self._cluster.client() as kube,
             open_binder(settings, kube) as binder,
-            _listening(make_app(binder), 0) as url,
-            _listening(make_token_app(binder), token_port) as token_url,
+            listening(make_app(binder), 0) as url,
+            listening(make_token_app(binder), token_port) as token_url,
         ):
             yield Served(url, binder, token_url)
 
 
 @asynccontextmanager
-async def _listening(app: Starlette, port: int) -> AsyncIterator[str]:
+async def listening(app: Starlette, port: int) -> AsyncIterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(
             app, port=port, lifespan="off", log_config=None, proxy_headers=False, timeout_graceful_shutdown=1

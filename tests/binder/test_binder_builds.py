@@ -211,6 +211,12 @@ async def test_lines_are_put_together_and_cut() -> None:
         ("your requirements are unsatisfiable.", "conflicting-versions"),
         ("Could not resolve host: github.com", "network"),
         ("error: Failed to fetch: dns error: failed to lookup address", "network"),
+        (
+            "The image could not be pushed: the registry cannot be reached; where: registry.ns.svc:5000; why: "
+            "Connection refused: [Errno 111] Connect call failed, for 40 s; what to do: try again in a minute",
+            "registry",
+        ),
+        ("The image could not be stored: the registry breaks off what it is asked", "registry"),
         ("E: Unable to locate package libfoo", "apt"),
         ("ERROR: Failed building wheel for pystan", "compile"),
         ("Error: dockerfile parse error on line 3: unknown instruction: FORM", "dockerfile"),

@@ -60,6 +60,47 @@ class RunningRegistry:
         return TokenSigner.load(self.keys)
 
 
+class DockerRegistry:
+    """One that can be stopped, and started again at the same port over the same storage."""
+
+    def __init__(self, folder: Path, token_realm: str) -> None:
+        self._server = program("docker-registry")
+        self._port = free_port()
+        self._log = folder / "log"
+        self._configuration = folder / "config.yml"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.storage = folder / "data"
+        self.running = RunningRegistry(f"127.0.0.1:{self._port}", make_signing_key(folder / "keys"))
+        settings = {
+            "version": "0.1",
+            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(self.storage)}, "delete": {"enabled": True}},
+            "http": {"addr": self.running.host},
+            "auth": {
+                "token": {
+                    "realm": token_realm,
+                    "service": "registry",
+                    "issuer": "binder",
+                    "rootcertbundle": str(self.running.keys / "tls.crt"),
+                }
+            },
+        }
+        self._configuration.write_text(yaml.safe_dump(settings))
+
+    def start(self) -> None:
+        """Returns when it listens."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([self._server, "serve", str(self._configuration)], stdout=log, stderr=log)
+        wait_for_port(self._port, self._process, self._log)
+
+    def stop(self) -> None:
+        """Returns when it has ended: at once, since nothing here tells it to finish what is under way."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=10)
+            self._process = None
+
+
 @pytest.fixture(scope="session")
 def token_realm() -> str:
     """Where the registry sends clients for a token; nothing listens there unless a test does."""
@@ -68,33 +109,24 @@ def token_realm() -> str:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, token_realm: str) -> Iterator[RunningRegistry]:
-    server = program("docker-registry")
-    folder = tmp_path_factory.mktemp("registry")
-    keys = make_signing_key(folder / "keys")
-    port = free_port()
-    settings = {
-        "version": "0.1",
-        "log": {"level": "warn", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-        "auth": {
-            "token": {
-                "realm": token_realm,
-                "service": "registry",
-                "issuer": "binder",
-                "rootcertbundle": str(keys / "tls.crt"),
-            }
-        },
-    }
-    (folder / "config.yml").write_text(yaml.safe_dump(settings))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([server, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    server = DockerRegistry(tmp_path_factory.mktemp("registry"), token_realm)
     try:
-        wait_for_port(port, process, folder / "log")
-        yield RunningRegistry(f"127.0.0.1:{port}", keys)
+        server.start()
+        yield server.running
     finally:
-        process.terminate()
-        process.wait(timeout=10)
+        server.stop()
+
+
+@pytest.fixture
+def replaced_registry(tmp_path: Path, token_realm: str) -> Iterator[DockerRegistry]:
+    """A test's own, to stop and start. It runs."""
+    (tmp_path / "registry").mkdir()
+    server = DockerRegistry(tmp_path / "registry", token_realm)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

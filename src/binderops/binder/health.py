@@ -16,6 +16,7 @@ import structlog
 from binderops.binder.builds.pods import Pods
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.quota import total_pods
+from binderops.oci.insisting import Patience
 from binderops.oci.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ Clock = Callable[[], float]
 _GOOD_SECONDS = 15.0
 _BAD_SECONDS = 1.0
 _ATTEMPTS = 3
+# Visitors wait for a registry that is replaced; whoever asks whether all is well wants to know that it is away.
+_REGISTRY_PATIENCE = Patience(answer=5.0, away=2.0)
 
 
 class CachedCheck:
@@ -66,7 +69,7 @@ class Health:
         repository = f"{image_prefix}some-image-name".partition("/")[2] or "some-image-name"
 
         async def registry_answers() -> bool:
-            await registry.head_manifest(repository, "12345")
+            await registry.head_manifest(repository, "12345", patience=_REGISTRY_PATIENCE)
             return True
 
         self._checks = [

@@ -158,9 +158,8 @@ class Journey:
         try:
             return await self._binder.sharing.ask(("find", image), lambda: self._head(repository, tag))
         except RegistryError as error:
-            raise RegistryError(
-                f"The image cannot be looked for: {error.what}", where=error.where, why=error.why
-            ) from error
+            what = f"The image cannot be looked for: {error.what}"
+            raise RegistryError(what, where=error.where, why=error.why, hint=error.hint) from error
 
     async def _head(self, repository: str, tag: str) -> bool:
         return await self._binder.registry.head_manifest(repository, tag) is not None

@@ -1,6 +1,6 @@
 """The distribution protocol: manifests, blobs and tags of one registry.
 
-Every call has a deadline, asks again on what passes (connection lost, 429, 5xx), and reads no more than it expects.
+Every call has a deadline, asks again on what passes (`insisting`), and reads no more than it expects.
 Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ import httpx
 
 from binderops.errors import RegistryError
 from binderops.oci.credentials import ANONYMOUS, Authorizer, Challenge
+from binderops.oci.insisting import ATTEMPTS, TRANSIENT, Patience, insist, is_away, is_untrusted, words_of
 from binderops.oci.manifests import ACCEPTED, Descriptor, Manifest, digest_of
 from binderops.oci.references import DOCKER_HUB, DOCKER_HUB_API
 from binderops.oci.tokens import Scope
@@ -26,9 +28,12 @@ from binderops.oci.tokens import Scope
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound for what registries must accept
 _CHUNK = 1 << 20
 _SLOWEST = 10e6  # bytes a second: slower than any disk that holds a registry
-_ATTEMPTS = 4
-_FIRST_PAUSE = 0.25
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_CONNECT = 5.0
+_UPLOADS = 3
+_UPLOAD_PAUSE = 0.5
+_HINT = "try again in a minute; is it up? For the chart's own: binderops status, binderops logs registry"
+# What is answered to an upload that this registry did not begin, or knows another end of.
+_STRANGE_UPLOAD = frozenset({"BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "RANGE_INVALID"})
 
 Content = Callable[[], AsyncIterator[bytes]]
 
@@ -37,14 +42,20 @@ class Registry:
     """One registry. Used as `async with Registry(host, …)`; `insecure` means plain http."""
 
     def __init__(
-        self, host: str, authorizer: Authorizer = ANONYMOUS, *, insecure: bool = False, deadline: float = 30.0
+        self,
+        host: str,
+        authorizer: Authorizer = ANONYMOUS,
+        *,
+        insecure: bool = False,
+        patience: Patience | None = None,
     ) -> None:
         self.host = host
         self._authorizer = authorizer
-        self._deadline = deadline
+        self._patience = patience or Patience()
         api = DOCKER_HUB_API if host == DOCKER_HUB else host
         self._base = f"{'http' if insecure else 'https'}://{api}"
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(deadline, connect=5.0), trust_env=not insecure)
+        timeout = httpx.Timeout(self._patience.answer, connect=_CONNECT)
+        self._client = httpx.AsyncClient(timeout=timeout, trust_env=not insecure)
         self._challenge: Challenge | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,9 +70,12 @@ class Registry:
         """Close all connections."""
         await self._client.aclose()
 
-    async def head_manifest(self, repository: str, selector: str) -> Descriptor | None:
+    async def head_manifest(
+        self, repository: str, selector: str, *, patience: Patience | None = None
+    ) -> Descriptor | None:
         """What is stored at a tag or digest, or None."""
-        answer = await self._ask("HEAD", f"{repository}/manifests/{selector}", Scope.pull(repository), accept=ACCEPTED)
+        path = f"{repository}/manifests/{selector}"
+        answer = await self._ask("HEAD", path, Scope.pull(repository), accept=ACCEPTED, patience=patience)
         if answer.status_code == 404:
             return None
         self._expect(answer, 200)
@@ -106,8 +120,7 @@ class Registry:
     async def get_blob(self, repository: str, digest: str, *, limit: int = _LONGEST_MANIFEST) -> bytes:
         """A blob that fits into memory, at most `limit` bytes, checked against its digest."""
         path = f"{repository}/blobs/{digest}"
-        deadline = self._deadline + limit / _SLOWEST
-        answer = await self._ask("GET", path, Scope.pull(repository), limit=limit, deadline=deadline)
+        answer = await self._ask("GET", path, Scope.pull(repository), limit=limit, patience=self._patience_for(limit))
         self._expect(answer, 200)
         if digest_of(answer.content) != digest:
             raise self._error("a blob does not match its digest", digest)
@@ -116,20 +129,35 @@ class Registry:
     async def push_blob(self, repository: str, content: bytes | Path, media_type: str) -> Descriptor:
         """Upload bytes or a file, unless the repository has them already."""
         descriptor, source = await asyncio.to_thread(_described, content, media_type)
-        if await self.has_blob(repository, descriptor.digest):
-            return descriptor
+        for left in reversed(range(_UPLOADS)):
+            if await self.has_blob(repository, descriptor.digest):
+                break
+            if await self._upload(repository, descriptor, source, is_last=not left):
+                break
+            await asyncio.sleep(_UPLOAD_PAUSE)
+        return descriptor
+
+    async def _upload(self, repository: str, descriptor: Descriptor, source: Content, *, is_last: bool) -> bool:
+        """False where it must be begun anew: an upload ends with its connection, and with the process that began it."""
         started = await self._ask("POST", f"{repository}/blobs/uploads/", Scope.push(repository))
         self._expect(started, 202)
-        answer = await self._ask(
-            "PUT",
-            self._upload_target(started, descriptor.digest),
-            Scope.push(repository),
-            headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
-            content=source,
-            deadline=self._deadline + descriptor.size / _SLOWEST,
-        )
-        self._expect(answer, 201)
-        return descriptor
+        try:
+            answer = await self._ask(
+                "PUT",
+                self._upload_target(started, descriptor.digest),
+                Scope.push(repository),
+                headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
+                content=source,
+                patience=self._patience_for(descriptor.size),
+                attempts=1,
+            )
+        except RegistryError as error:
+            if is_last or not isinstance(error.__cause__, httpx.TransportError) or is_away(error.__cause__):
+                raise
+            return False
+        if is_last or not (answer.status_code in TRANSIENT or _codes(answer) & _STRANGE_UPLOAD):
+            self._expect(answer, 201)
+        return answer.status_code == 201
 
     async def mount_blob(self, repository: str, digest: str, *, source: str) -> bool:
         """Make a blob of another repository readable here without moving bytes; False if the registry would not."""
@@ -186,38 +214,25 @@ class Registry:
         headers: Mapping[str, str] | None = None,
         content: Content | None = None,
         limit: int = _LONGEST_MANIFEST,
-        deadline: float | None = None,
+        patience: Patience | None = None,
+        attempts: int = ATTEMPTS,
     ) -> httpx.Response:
         url = target if target.startswith("http") else f"{self._base}/v2/{target}"
-        wanted = {"Accept": accept, **(headers or {})}
-        allowed = deadline or self._deadline
-        try:
-            async with asyncio.timeout(allowed):
-                return await self._insist(method, url, scopes, wanted, content=content, limit=limit)
-        except TimeoutError as error:
-            raise self._error(f"the registry did not answer within {allowed:.0f} s", f"{method} {url}") from error
+        wanted, patience = {"Accept": accept, **(headers or {})}, patience or self._patience
 
-    async def _insist(
-        self,
-        method: str,
-        url: str,
-        scopes: tuple[Scope, ...],
-        headers: dict[str, str],
-        *,
-        content: Content | None,
-        limit: int,
-    ) -> httpx.Response:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                answer = await self._authorized(method, url, scopes, headers, content=content, limit=limit)
-            except httpx.TransportError as error:
-                if attempt == _ATTEMPTS:
-                    raise self._error("the registry cannot be reached", f"{type(error).__name__}: {error}") from error
-            else:
-                if answer.status_code not in _TRANSIENT or attempt == _ATTEMPTS:
-                    return answer
-            await asyncio.sleep(_FIRST_PAUSE * 2 ** (attempt - 1))
-        raise AssertionError("the last attempt returns or raises")
+        async def exchange() -> httpx.Response:
+            return await self._authorized(method, url, scopes, wanted, content=content, limit=limit)
+
+        try:
+            return await insist(exchange, patience, attempts=attempts)
+        except TimeoutError as error:
+            what = f"the registry did not answer within {round(patience.answer, 1):g} s"
+            raise self._error(what, f"{method} {url}", hint=_HINT) from error
+        except httpx.TransportError as error:
+            raise self._lost(error, patience) from error
+
+    def _patience_for(self, size: int) -> Patience:
+        return replace(self._patience, answer=self._patience.answer + size / _SLOWEST)
 
     async def _authorized(
         self,
@@ -269,8 +284,22 @@ class Registry:
                 f"the registry answered {answer.status_code} to {request.method} {request.url.path}", _reason(answer)
             )
 
-    def _error(self, what: str, why: str) -> RegistryError:
-        return RegistryError(what, where=self.host, why=why)
+    def _lost(self, error: httpx.TransportError, patience: Patience) -> RegistryError:
+        asked, what, where = error.request.url, "the registry", self.host
+        if asked.netloc != httpx.URL(self._base).netloc:
+            realm = self._challenge.parameters.get("realm", "") if self._challenge else ""
+            what = "the token server" if asked.host in realm else "the registry's storage"
+            where = asked.netloc.decode()
+        if is_untrusted(error):
+            return RegistryError(f"{what} has no certificate that is trusted here", where=where, why=words_of(error))
+        if is_away(error):
+            why = words_of(error) + (f", for {patience.away:g} s" if patience.away else "")
+            return RegistryError(f"{what} cannot be reached", where=where, why=why, hint=_HINT)
+        why = f"{type(error).__name__}: {words_of(error)}"
+        return RegistryError(f"{what} breaks off what it is asked", where=where, why=why, hint=_HINT)
+
+    def _error(self, what: str, why: str, *, hint: str | None = None) -> RegistryError:
+        return RegistryError(what, where=self.host, why=why, hint=hint)
 
 
 def _unencoded(headers: httpx.Headers) -> list[tuple[str, str]]:
@@ -280,12 +309,20 @@ def _unencoded(headers: httpx.Headers) -> list[tuple[str, str]]:
 _DECODED = frozenset({"content-encoding", "transfer-encoding"})
 
 
-def _reason(answer: httpx.Response) -> str:
+def _errors(answer: httpx.Response) -> list[dict[str, Any]]:
     try:
-        errors: list[dict[str, Any]] = json.loads(answer.content)["errors"]
-        return "; ".join(f"{error.get('code')}: {error.get('message')}" for error in errors)[:500]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return answer.text[:200]
+        return [dict(error) for error in json.loads(answer.content)["errors"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _codes(answer: httpx.Response) -> set[str]:
+    return {str(error.get("code")) for error in _errors(answer)}
+
+
+def _reason(answer: httpx.Response) -> str:
+    said = "; ".join(f"{error.get('code')}: {error.get('message')}" for error in _errors(answer))
+    return said[:500] or answer.text[:200]
 
 
 def _described(content: bytes | Path, media_type: str) -> tuple[Descriptor, Content]:

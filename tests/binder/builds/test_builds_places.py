@@ -12,6 +12,7 @@ from tests.oci.docker_registry import RunningRegistry, registry, token_realm
 from binderops.binder.builds.places import Places
 from binderops.errors import BuildError, RegistryError
 from binderops.oci.credentials import Minting
+from binderops.oci.insisting import Patience
 from binderops.oci.manifests import (
     EMPTY_JSON,
     OCI_CONFIG,
@@ -135,5 +136,5 @@ async def test_what_is_not_an_image_gets_no_name(client: Registry) -> None:
 
 
 async def test_a_place_that_cannot_be_emptied_stops_nobody() -> None:
-    async with Registry("127.0.0.1:9", insecure=True) as gone:
+    async with Registry("127.0.0.1:9", insecure=True, patience=Patience(away=0)) as gone:
         await Places(gone).clean("builds/x")

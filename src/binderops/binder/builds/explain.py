@@ -48,6 +48,14 @@ def _rule(id: str, pattern: str, title: str, advice: str) -> _Rule:
     return _Rule(id, re.compile(pattern, re.IGNORECASE), title, advice)
 
 
+_REGISTRY = _rule(
+    "registry",
+    r"the (?:registry(?:'s storage)?|token server) (?:cannot be reached|breaks off|did not answer within|"
+    r"has no certificate)",
+    "The service's own store of images is not in reach",
+    "This is not your repository's fault. Try again in a few minutes; if it stays, tell the operator.",
+)
+
 _RULES = (
     _rule(
         "dockerfile",
@@ -127,6 +135,7 @@ _RULES = (
         "The repository cannot be fetched",
         "Check the address, and that the repository is public.",
     ),
+    _REGISTRY,
     _rule(
         "network",
         r"(temporary failure in name resolution|could not resolve host|network is unreachable|connection refused|"
@@ -229,6 +238,7 @@ _REFUSALS = (
         "There is no such repository, branch, tag or commit",
         "Check the address and the reference, and that the repository is public. HEAD always means the default branch.",
     ),
+    _REGISTRY,
     _rule(
         "repository-unreachable",
         r"error resolving ref for",
