@@ -123,6 +123,7 @@ def test_extra_config_runs_by_sorted_key() -> None:
         {"GitHubRepoProvider": {"spec_config": [{"pattern": 1, "config": {}}]}},
         {"KubernetesBuildExecutor": {"memory_request": "1X"}},
         {"BinderHub": {"concurrent_build_limit": 0}},
+        {"BinderHub": {"tornado_settings": {"xsrf_cookies": True}}},
         {"GitRepoProvider": {"allowed_protocols": ["https", "ssh"]}},
     ],
 )
@@ -144,7 +145,7 @@ def test_traits_of_the_base_class_hold_for_all_providers() -> None:
 
 
 def test_traits_are_inherited_as_traitlets_does() -> None:
-    """KubernetesBuildExecutor is a BuildExecutor, KubernetesLaunchQuota a LaunchQuota: theirs stands before the base's."""
+    """KubernetesBuildExecutor is a BuildExecutor, KubernetesLaunchQuota a LaunchQuota."""
     found = settings({"config": {"BuildExecutor": {"appendix": "RUN a"}, "LaunchQuota": {"total_quota": 1}}})
     assert (found.build.appendix, found.quota.total_quota) == ("RUN a", 1)
     own = {"KubernetesBuildExecutor": {"appendix": "RUN b"}, "KubernetesLaunchQuota": {"total_quota": 2}}

@@ -84,9 +84,10 @@ http://{{ index . 1 }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/
 {{- $_ := set $binder "hub_url_local" (printf "http://%sproxy-public%s" (include "binderhub.hubPrefix" .) (.Values.jupyterhub.hub.baseUrl | default "/")) -}}
 {{- end -}}
 {{- $_ := set $config "BinderHub" $binder -}}
-{{- /* A null in an environment's file takes an entry of a trait's map away; Helm leaves it standing below a subchart. */ -}}
+{{- /* A null in an environment's file takes a trait, or an entry of its map, away; Helm leaves it standing below a subchart. */ -}}
 {{- range $class, $traits := $config -}}
 {{- range $trait, $value := ternary $traits dict (kindIs "map" $traits) -}}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $traits $trait }}{{ end -}}
 {{- if kindIs "map" $value -}}
 {{- range $key := keys $value -}}
 {{- if kindIs "invalid" (get $value $key) }}{{ $_ := unset $value $key }}{{ end -}}

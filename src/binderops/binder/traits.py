@@ -54,6 +54,13 @@ def _protocols(values: list[str]) -> list[str]:
     return values
 
 
+def _only_headers(value: dict[str, Any]) -> dict[str, Any]:
+    others = sorted(set(value) - {"headers"})
+    if others:
+        raise ValueError(f"{', '.join(others)}: not supported, since this is no Tornado; headers are")
+    return value
+
+
 Url = Annotated[str, AfterValidator(_with_slash)]
 ByteSize = Annotated[int, BeforeValidator(parse_bytes)]
 Patterns = Annotated[list[str], AfterValidator(_patterns)]
@@ -98,7 +105,7 @@ class BinderHub(Traits):
     template_variables: dict[str, Any] = {}
     extra_static_path: str = ""
     extra_static_url_prefix: str = "/extra_static/"
-    tornado_settings: dict[str, Any] = {}
+    tornado_settings: Annotated[dict[str, Any], AfterValidator(_only_headers)] = {}
     appendix: str = ""
     build_image: str = ""
     log_tail_lines: int | None = None

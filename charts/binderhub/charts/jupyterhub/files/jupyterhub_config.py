@@ -1,6 +1,7 @@
 """The hub's configuration: from the chart's values (z2jh), then hub.config, then hub.extraConfig by sorted key."""
 
 import glob
+import json
 import os
 import sys
 from binascii import a2b_hex
@@ -25,12 +26,17 @@ def camel_case(name):
     return head + "".join(part.title() for part in tail)
 
 
+def text_of(value):
+    """A variable's value: numbers and booleans of a values file as they are written there."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def env_list(values):
     """singleuser.extraEnv as KubeSpawner's environment: a map of texts, or of EnvVars without their names."""
     if isinstance(values, list):
         return {entry["name"]: entry for entry in values}
     return {
-        name: {"name": name, **value} if isinstance(value, dict) else value
+        name: {"name": name, **value} if isinstance(value, dict) else text_of(value)
         for name, value in (values or {}).items()
         if value is not None
     }

@@ -49,6 +49,16 @@ httpGet:
   port: {{ index . 2 }}
 {{- end }}
 
+{{- /* The addresses of a Service: ipFamilyPolicy and ipFamilies. */ -}}
+{{- define "jupyterhub.ipFamilies" -}}
+{{- with .ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
+{{- end }}
+
 {{- /* A secret value: {root, key, given, generated}: what is given, else what the live Secret hub has, else a new one. */ -}}
 {{- define "jupyterhub.secretValue" -}}
 {{- $live := (lookup "v1" "Secret" .root.Release.Namespace (include "jupyterhub.name" (list .root "hub"))).data | default dict -}}
