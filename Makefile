@@ -8,7 +8,7 @@ ENV ?= local
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help hostile kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
+.PHONY: help keys hostile kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ test: system environment charts  ## unit and e2e
 
 again: environment  ## the tests that failed last
 	@$(RUN)/pytest tests -q --last-failed --last-failed-no-failures none
+
+keys: environment  ## each key of the values alone: what shows it is not there without it (a minute)
+	@BINDEROPS_KEYS=alone $(RUN)/pytest tests/charts/test_charts_keys.py -q
 
 hostile: system environment charts  ## what hostile users try, in its long form: a hundred thousand files, longer floods
 	@BINDEROPS_HOSTILE=long $(RUN)/pytest tests/e2e/test_e2e_hostile_*.py tests/e2e/test_e2e_isolation.py -q --timeout 1200

@@ -34,7 +34,7 @@ Object = dict[str, Any]
 
 
 class Rendered(dict[tuple[str, str], Object]):
-    """Objects by (kind, name)."""
+    """Objects by (kind, name); of those that stand in two namespaces, the release's own."""
 
     def of_kind(self, kind: str) -> dict[str, Object]:
         return {name: obj for (found, name), obj in self.items() if found == kind}
@@ -93,12 +93,15 @@ def render(tree: Path, local_values: dict[str, Any]) -> Render:
         with helm_python.Chart.load(tree / "mybinder") as chart:
             files = chart.render(values, name=RELEASE, namespace=NAMESPACE)
         rendered = Rendered()
+        seen: set[tuple[str, str, str | None]] = set()
         for file, text in files.items():
             if file.endswith(".yaml"):
                 for obj in objects_in(text):
                     key = (obj["kind"], obj["metadata"]["name"])
-                    assert key not in rendered, f"{key} is rendered twice"
-                    rendered[key] = obj
+                    namespace = obj["metadata"].get("namespace")
+                    assert (*key, namespace) not in seen, f"{key} is rendered twice"
+                    seen.add((*key, namespace))
+                    rendered.setdefault(key, obj)
         return rendered
 
     return run

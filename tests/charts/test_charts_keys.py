@@ -1,194 +1,161 @@
-"""Keys that are honoured: what an operator sets shows up where it belongs. One row a key: key, value, object, place."""
+"""Each key that is honoured shows where it belongs, and not where it is not set. The rows stand in tests/charts/keys.
+
+Rows that do not contradict one another share a render; what each is compared with is rendered without any of them.
+With BINDEROPS_KEYS=alone (`make keys`) it is all the group's keys but the row's own: 500 renders, a minute.
+"""
 
 from __future__ import annotations
 
-import base64
+import os
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-import yaml
-from tests.charts.conftest import Rendered, at
+from tests.charts.conftest import FIXED_TOKENS, ROOT, Render, Rendered, at, merge
+from tests.charts.keys import binderhub, hub, meta, traits, users, web
+from tests.charts.keys.bases import BASES
+from tests.charts.keys.elsewhere import IN_A_BINDER, NO_ROW
+from tests.charts.keys.page import WITHOUT_EFFECT, listed_keys
+from tests.charts.keys.rows import ABSENT, Has, Lacks, Row, Text, found_at, matches, packed
+from tests.charts.keys.world import World
 
-HUB, PROXY, BINDER = ("Deployment", "hub"), ("Deployment", "proxy"), ("Deployment", "binder")
-POD = "spec.template.spec"
-BOX = f"{POD}.containers.0"
-ENV = [{"name": "A", "value": "1"}]
-FROM = {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
-VOLUME, MOUNT = {"name": "v", "emptyDir": {}}, {"name": "v", "mountPath": "/v"}
-INIT = {"name": "first", "image": "i"}
-RESOURCES = {"limits": {"memory": "1Gi", "cpu": 2}, "requests": {"memory": "64Mi"}}
-TOLERATION = {"key": "k", "operator": "Exists"}
-HOOK = {"preStop": {"exec": {"command": ["true"]}}}
-JH = "binderhub.jupyterhub."
+ROWS: list[Row] = [*meta.ROWS, *binderhub.ROWS, *traits.ROWS, *hub.ROWS, *users.ROWS, *web.ROWS]
+GROUPS = packed(ROWS)
+CASES = [(number, row) for number, group in enumerate(GROUPS) for row in group]
+ALONE = os.environ.get("BINDEROPS_KEYS") == "alone"
 
-Row = tuple[str, Any, tuple[str, str], str, Any]
+MakeWorld = Callable[[str, tuple[Row, ...]], World]
 
 
-def pods(prefix: str, target: tuple[str, str], names: str) -> list[Row]:
-    """The keys that every pod of these charts has."""
-    rows: dict[str, tuple[Any, str, Any]] = {
-        "extraEnv": ({"A": "1"}, f"{BOX}.env.+", ENV[0]),
-        "extraEnv#from": ({"A": FROM}, f"{BOX}.env.+", {"name": "A", **FROM}),
-        "extraEnv#list": (ENV, f"{BOX}.env.+", ENV[0]),
-        "extraVolumes": ([VOLUME], f"{POD}.volumes.+", VOLUME),
-        "extraVolumeMounts": ([MOUNT], f"{BOX}.volumeMounts.+", MOUNT),
-        "initContainers": ([INIT], f"{POD}.initContainers.+", INIT),
-        "resources": (RESOURCES, f"{BOX}.resources", RESOURCES),
-        "nodeSelector": ({"n": "1"}, f"{POD}.nodeSelector.n", "1"),
-        "tolerations": ([TOLERATION], f"{POD}.tolerations.+", TOLERATION),
-        "lifecycle": (HOOK, f"{BOX}.lifecycle", HOOK),
-        "extraPodSpec": ({"dnsPolicy": "None"}, f"{POD}.dnsPolicy", "None"),
-        "image": ({"name": "q/x", "tag": "1"}, f"{BOX}.image", "q/x:1"),
-        "image.pullPolicy": ("Always", f"{BOX}.imagePullPolicy", "Always"),
-        "image.pullSecrets": (["s"], f"{POD}.imagePullSecrets.+", {"name": "s"}),
-        "livenessProbe.failureThreshold": (7, f"{BOX}.livenessProbe.failureThreshold", 7),
-        "readinessProbe.periodSeconds": (9, f"{BOX}.readinessProbe.periodSeconds", 9),
+@pytest.fixture(scope="module")
+def world(render: Render, tmp_path_factory: pytest.TempPathFactory) -> MakeWorld:
+    """world(base, rows): what they make together. Each is rendered once, and fails once."""
+    made: dict[tuple[str, tuple[int, ...]], World | Exception] = {}
+    folder = tmp_path_factory.mktemp("keys")
+
+    def make(base: str, rows: tuple[Row, ...]) -> World:
+        name = (base, tuple(map(id, rows)))
+        if name not in made:
+            values = merge(BASES[base], *(at(row.key, row.value) for row in rows))
+            try:
+                made[name] = World(render(values), folder / str(len(made)))
+            except Exception as error:
+                made[name] = error
+        found = made[name]
+        if isinstance(found, Exception):
+            pytest.fail(f"these keys cannot be rendered together: {found}", pytrace=False)
+        return found
+
+    return make
+
+
+@pytest.mark.parametrize(("group", "row"), CASES, ids=[f"{row.key}@{row.target}" for _, row in CASES])
+def test_a_key_shows(world: MakeWorld, group: int, row: Row) -> None:
+    rows = tuple(GROUPS[group])
+    without = world(row.base, tuple(other for other in rows if other.key != row.key) if ALONE else ()).find(row)
+    assert not matches(without, row.expected), f"{row.key} shows where it is not set: {without!r}"
+    found = world(row.base, rows).find(row)
+    assert matches(found, row.expected), f"{row.key} does not show at {row.target}, {row.place}: {found!r}"
+
+
+def untested(shown: Mapping[str, Any], rows: list[Row]) -> list[str]:
+    """Keys that change what is rendered, and of which nothing says where that is seen."""
+    tested = {key for row in rows for key in (row.key, *row.sets())} | NO_ROW.keys()
+    return [key for key in shown if not any(f"{each}.".startswith(f"{key}.") for each in tested)]
+
+
+def test_every_key_that_shows_has_a_row() -> None:
+    shown = {key: listed for key, listed in listed_keys().items() if listed.shows}
+    assert untested(shown, ROWS) == [], "give it a row in tests/charts/keys, or name its test in elsewhere.py"
+    assert len(shown) > 500
+
+
+def test_every_setting_of_the_binder_is_seen_in_one() -> None:
+    """What shows in the pod of a build alone is seen there; everything else in a binder that runs."""
+    in_a_build = {key for row in ROWS if row.target == "Pod of a build" for key in row.sets()}
+    settings = [key for key, listed in listed_keys().items() if listed.shows and key.startswith("binderhub.config.")]
+    seen = in_a_build | IN_A_BINDER.keys()
+    assert [key for key in settings if not any(f"{each}.".startswith(f"{key}.") for each in seen)] == []
+
+
+def test_the_lists_are_of_keys_and_tests_that_there_are() -> None:
+    keys = listed_keys()
+    assert [key for key in {**NO_ROW, **IN_A_BINDER} if key not in keys or not keys[key].shows] == []
+    for test in {*NO_ROW.values(), *IN_A_BINDER.values()}:
+        file, _, name = test.partition("::")
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), test
+
+
+def test_a_key_without_a_row_is_found() -> None:
+    shown = {"binderhub.replicas": None, "binderhub.new": None, "binderhub.resources": None}
+    rows = [Row("binderhub.replicas", 3, "x"), Row("binderhub.resources.limits", {"cpu": 1}, "x")]
+    assert untested(shown, rows) == ["binderhub.new"]
+
+
+VALUES = {"string": "x", "integer": 7, "number": 7, "boolean": True, "object": {"a": "b"}, "array": ["x"], "any": "x"}
+
+
+def test_what_has_no_effect_is_accepted_and_changes_nothing(render: Render) -> None:
+    """All at once. Only what the hub and the binder are told of their values differs."""
+    silent = {
+        key: listed for key, listed in listed_keys().items() if listed.verdict == WITHOUT_EFFECT and not listed.shows
     }
-    return [(prefix + name, value, target, place, seen) for name, (value, place, seen) in rows.items() if name in names]
+    assert len(silent) > 60
+    told = [
+        at(key.replace("*", "anything"), VALUES.get(listed.takes.split(" or ")[0], listed.takes.split(", ")[0]))
+        for key, listed in silent.items()
+    ]
+    before, after = render(FIXED_TOKENS), render(FIXED_TOKENS, *told)
+    assert differing(before, after) <= {("Secret", "hub"), ("Secret", "binder-secret"), *GENERATED}
 
 
-COMMON = (
-    "extraEnv extraEnv#from extraEnv#list resources nodeSelector tolerations extraPodSpec image image.pullPolicy "
-    "image.pullSecrets"
-)
-MORE = f"{COMMON} extraVolumes extraVolumeMounts initContainers lifecycle"
-PROBES = "livenessProbe.failureThreshold readinessProbe.periodSeconds"
-
-ROWS: list[Row] = [
-    *pods("binderhub.", BINDER, MORE),
-    *pods("binderhub.deployment.", BINDER, PROBES),
-    *pods(f"{JH}hub.", HUB, f"{MORE} {PROBES}"),
-    *pods(f"{JH}proxy.chp.", PROXY, f"{COMMON} {PROBES}"),
-    ("binderhub.replicas", 2, BINDER, "spec.replicas", 2),
-    ("binderhub.podAnnotations", {"a": "b"}, BINDER, "spec.template.metadata.annotations.a", "b"),
-    ("binderhub.deployment.labels", {"a": "b"}, BINDER, "spec.template.metadata.labels.a", "b"),
-    ("binderhub.service.type", "NodePort", ("Service", "binder"), "spec.type", "NodePort"),
-    ("binderhub.service.labels", {"a": "b"}, ("Service", "binder"), "metadata.labels.a", "b"),
-    ("binderhub.service.annotations", {"a": "b"}, ("Service", "binder"), "metadata.annotations.a", "b"),
-    ("binderhub.service.loadBalancerIP", "192.0.2.1", ("Service", "binder"), "spec.loadBalancerIP", "192.0.2.1"),
-    ("binderhub.ingress.annotations", {"a": "b"}, ("Ingress", "binderhub"), "metadata.annotations.a", "b"),
-    ("binderhub.ingress.hosts", ["h.example"], ("Ingress", "binderhub"), "spec.rules.0.host", "h.example"),
-    ("binderhub.ingress.ingressClassName", "other", ("Ingress", "binderhub"), "spec.ingressClassName", "other"),
-    ("binderhub.registryServer.storage", "7Gi", ("PersistentVolumeClaim", "registry"),
-     "spec.resources.requests.storage", "7Gi"),
-    (f"{JH}hub.extraContainers", [INIT], HUB, f"{POD}.containers.+", INIT),
-    (f"{JH}hub.command", ["sh"], HUB, f"{BOX}.command", ["sh"]),
-    (f"{JH}hub.args", ["x"], HUB, f"{BOX}.args", ["x"]),
-    (f"{JH}hub.labels", {"a": "b"}, HUB, "spec.template.metadata.labels.a", "b"),
-    (f"{JH}hub.annotations", {"a": "b"}, HUB, "spec.template.metadata.annotations.a", "b"),
-    (f"{JH}hub.service.annotations", {"a": "b"}, ("Service", "hub"), "metadata.annotations.a", "b"),
-    (f"{JH}hub.podSecurityContext.fsGroup", 7, HUB, f"{POD}.securityContext.fsGroup", 7),
-    (f"{JH}hub.containerSecurityContext.runAsUser", 7, HUB, f"{BOX}.securityContext.runAsUser", 7),
-    (f"{JH}hub.revisionHistoryLimit", 3, HUB, "spec.revisionHistoryLimit", 3),
-    (f"{JH}hub.db.pvc.storage", "3Gi", ("PersistentVolumeClaim", "hub-db-dir"),
-     "spec.resources.requests.storage", "3Gi"),
-    (f"{JH}hub.db.pvc.storageClassName", "fast", ("PersistentVolumeClaim", "hub-db-dir"),
-     "spec.storageClassName", "fast"),
-    (f"{JH}hub.serviceAccount.name", "me", HUB, f"{POD}.serviceAccountName", "me"),
-    (f"{JH}proxy.labels", {"a": "b"}, PROXY, "spec.template.metadata.labels.a", "b"),
-    (f"{JH}proxy.annotations", {"a": "b"}, PROXY, "spec.template.metadata.annotations.a", "b"),
-    (f"{JH}proxy.service.type", "NodePort", ("Service", "proxy-public"), "spec.type", "NodePort"),
-    (f"{JH}proxy.service.nodePorts.http", 30080, ("Service", "proxy-public"), "spec.ports.0.nodePort", 30080),
-    (f"{JH}proxy.chp.command", ["x"], PROXY, f"{BOX}.command.0", "x"),
-    (f"{JH}proxy.chp.extraCommandLineFlags", ["--x"], PROXY, f"{BOX}.command.+", "--x"),
-    (f"{JH}proxy.chp.defaultTarget", "http://t", PROXY, f"{BOX}.command.+", "--default-target=http://t"),
-    (f"{JH}proxy.chp.errorTarget", "http://e", PROXY, f"{BOX}.command.+", "--error-target=http://e"),
-    (f"{JH}ingress.annotations", {"a": "b"}, ("Ingress", "jupyterhub"), "metadata.annotations.a", "b"),
-    (f"{JH}ingress.hosts", ["h.example"], ("Ingress", "jupyterhub"), "spec.rules.0.host", "h.example"),
-    ("redirector.nodeSelector", {"n": "1"}, ("Deployment", "redirector"), f"{POD}.nodeSelector.n", "1"),
-    ("static.nodeSelector", {"n": "1"}, ("Deployment", "static"), f"{POD}.nodeSelector.n", "1"),
-    ("static.ingress.annotations", {"a": "b"}, ("Ingress", "static"), "metadata.annotations.a", "b"),
-]  # fmt: skip
+GENERATED = {("Secret", name) for name in ("registry-token", "registry-pull", "binder-local")}
 
 
-def found_at(obj: Any, place: str) -> Any:
-    """What stands at a dotted place; `+` is the whole list, in which the expected entry is looked for."""
-    for part in place.removesuffix(".+").split("."):
-        obj = obj[int(part)] if isinstance(obj, list) else obj[part]
-    return obj
+def differing(before: Rendered, after: Rendered) -> set[tuple[str, str]]:
+    """Objects that are not alike, their pods' checksums of what they are told apart."""
+    for obj in (*before.values(), *after.values()):
+        annotations = found_at(obj, "spec.template.metadata.annotations")
+        for name in [] if annotations is ABSENT else [name for name in annotations if name.startswith("checksum/")]:
+            del annotations[name]
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-@pytest.mark.parametrize(("key", "value", "target", "place", "seen"), ROWS, ids=[row[0] for row in ROWS])
-def test_a_key_shows_up(render: Any, key: str, value: Any, target: tuple[str, str], place: str, seen: Any) -> None:
-    objects = render(at("redirector.enabled", True), at(key.partition("#")[0], value))
-    found = found_at(objects[target], place)
-    assert seen in found if place.endswith("+") else includes(found, seen)
+THING = {"a": {"b": 1, "b.c": 2}, "list": [{"name": "one", "value": 3}]}
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("place", "found"),
     [
-        ("custom", {"a": {"b": 1}}),
-        ("hub.config", {"Authenticator": {"admin_users": ["a"]}}),
-        ("hub.extraConfig", {"90-own": "c.x = 1"}),
-        ("hub.services", {"own": {"url": "http://s"}}),
-        ("hub.loadRoles", {"own": {"scopes": ["x"]}}),
-        ("singleuser.extraEnv", {"A": "1"}),
-        ("singleuser.memory", {"limit": "3G", "guarantee": "1G"}),
-        ("singleuser.cpu", {"limit": 1.5, "guarantee": 0.5}),
-        ("singleuser.storage.extraVolumes", [VOLUME]),
-        ("singleuser.initContainers", [INIT]),
-        ("singleuser.nodeSelector", {"n": "1"}),
-        ("singleuser.extraTolerations", [TOLERATION]),
-        ("singleuser.defaultUrl", "/tree"),
-        ("singleuser.profileList", [{"display_name": "a"}]),
-        ("cull.maxAge", 60),
+        ("a.b", 1), ("a.b.c", 2), ("list.one.value", 3), ("list.0.name", "one"), ("list.7", ABSENT),
+        ("list.two.value", ABSENT), ("nothing.at.all", ABSENT), ("", THING),
     ],
-)
-def test_what_the_hub_is_told(render: Any, key: str, value: Any) -> None:
-    """In a running hub: tests/hub/test_hub_config.py."""
-    told = told_by(render(at(JH + key, value)), "hub")
-    assert includes(found_at(told, key), value)
+)  # fmt: skip
+def test_places(place: str, found: Any) -> None:
+    assert found_at(THING, place) == found
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("found", "expected", "matched"),
     [
-        ("BinderHub.banner_message", "<b>news</b>"),
-        ("BinderHub.about_message", "about"),
-        ("BinderHub.template_path", "/etc/own"),
-        ("BinderHub.extra_static_path", "/etc/own/static"),
-        ("BinderHub.cors_allow_origin", "*"),
-        ("BinderHub.per_repo_quota", 5),
-        ("BinderHub.per_repo_quota_higher", 50),
-        ("BinderHub.concurrent_build_limit", 3),
-        ("LaunchQuota.total_quota", 10),
-        ("GitHubRepoProvider.banned_specs", ["^x/"]),
-        ("GitHubRepoProvider.allowed_specs", ["^y/"]),
-        ("BuildExecutor.repo2docker_extra_args", ["--debug"]),
-        ("KubernetesBuildExecutor.resources", RESOURCES),
-        ("Launcher.launch_timeout", 30),
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2}}, True), ({"a": 1}, {"b": 1}, False), (ABSENT, {}, False),
+        ([1, 2], Has(2), True), ("a text", Has("text"), True), (ABSENT, Has("x"), False), ([1], Lacks(1), False),
+        ([1], Lacks(2), True), (ABSENT, Lacks(2), False), (7, Text("7"), True), (1, True, False),
+        (ABSENT, ABSENT, True), (None, ABSENT, False),
     ],
-)
-def test_what_the_binder_is_told(render: Any, key: str, value: Any) -> None:
-    """In a running binder: tests/binder."""
-    told = told_by(render(at(f"binderhub.config.{key}", value)), "binder-secret")
-    assert includes(found_at(told["config"], key), value)
+)  # fmt: skip
+def test_matching(found: Any, expected: Any, matched: bool) -> None:
+    assert matches(found, expected) is matched
 
 
-@pytest.mark.parametrize(("key", "target"), [("binderhub.", BINDER), (f"{JH}hub.", HUB)])
-def test_extra_files(render: Any, key: str, target: tuple[str, str]) -> None:
-    files = {
-        "a.txt": {"mountPath": "/etc/a.txt", "stringData": "words", "mode": 0o400},
-        "b.json": {"mountPath": "/etc/b.json", "data": {"x": 1}},
-    }
-    objects = render(at(f"{key}extraFiles", files))
-    data = objects["Secret", "hub" if target == HUB else "binder-secret"].get("data", {})
-    text = objects["Secret", "hub" if target == HUB else "binder-secret"].get("stringData", {})
-    written = {name: text.get(name) or base64.b64decode(data[name]).decode() for name in files}
-    assert written["a.txt"].strip() == "words"
-    assert yaml.safe_load(written["b.json"]) == {"x": 1}
-    mounts = {mount["mountPath"]: mount for mount in found_at(objects[target], f"{BOX}.volumeMounts")}
-    assert (mounts["/etc/a.txt"]["subPath"], mounts["/etc/b.json"]["subPath"]) == ("a.txt", "b.json")
-    (volume,) = (entry for entry in found_at(objects[target], f"{POD}.volumes") if entry["name"] == "files")
-    assert {item["key"]: item.get("mode") for item in volume["secret"]["items"]} == {"a.txt": 0o400, "b.json": None}
-
-
-def told_by(objects: Rendered, secret: str) -> Any:
-    return yaml.safe_load(base64.b64decode(objects["Secret", secret]["data"]["values.yaml"]))
-
-
-def includes(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return all(key in found and includes(found[key], value) for key, value in wanted.items())
-    return bool(found == wanted)
+def test_rows_that_contradict_one_another_are_rendered_apart() -> None:
+    rows = [
+        Row("a", {"b": 1}, "x"),
+        Row("a.c", 2, "x"),
+        Row("a.b", 3, "x"),
+        Row("a", [], "x"),
+        Row("d", 1, "x", base="y"),
+    ]
+    assert [[row.key for row in group] for group in packed(rows)] == [["a", "a.c"], ["a.b"], ["a"], ["d"]]
+    assert rows[0].sets() == {"a.b": 1}

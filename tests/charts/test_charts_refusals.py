@@ -92,6 +92,12 @@ def test_builders_that_share_an_engine(render: Any, builder: str) -> None:
         render(at("binderhub.imageBuilderType", builder))
 
 
+def test_a_controller_is_a_deployment(render: Any) -> None:
+    assert render(at("nginx-ingress.controller.kind", "Deployment"))
+    with pytest.raises(helm_python.HelmRenderError, match=r"controller\.kind DaemonSet is refused"):
+        render(at("nginx-ingress.controller.kind", "DaemonSet"))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

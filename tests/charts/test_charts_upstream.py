@@ -75,7 +75,7 @@ def test_every_upstream_key_is_on_the_page() -> None:
 
 def test_counts() -> None:
     page = listed_keys()
-    print(dict(Counter(row.verdict for row in page.values())), "of which upstream's:", len(UPSTREAM))  # noqa: T201
+    print(dict(Counter(row.verdict for row in page.values())), "of which upstream's:", len(UPSTREAM))
     assert not [key for key in DIFFERS if key not in UPSTREAM]
 
 
@@ -97,7 +97,7 @@ def test_a_key_that_is_missing_or_misjudged_is_named(key: str, due: str, said: s
 
 
 def test_a_reason_that_is_missing_is_named() -> None:
-    page = {**listed_keys(), "binderhub.new": Listed(REFUSED, "", is_open=False)}
+    page = {**listed_keys(), "binderhub.new": Listed(REFUSED, "")}
     assert faults({"binderhub.new": "L"}, page) == ["binderhub.new is refused without a reason"]
 
 

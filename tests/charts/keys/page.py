@@ -20,8 +20,13 @@ class Listed:
 
     verdict: str
     why: str
-    is_open: bool
-    """Whether it is a map whose keys are anybody's."""
+    takes: str = ""
+    """The types that its value may have."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a map whose keys are anybody's."""
+        return bool({"object", "any", "dict"} & set(self.takes.split(" or ")))
 
     @property
     def shows(self) -> bool:
@@ -37,7 +42,4 @@ def listed_keys() -> Mapping[str, Listed]:
         found = importlib.import_module("values_keys").all_keys(ROOT)
     finally:
         sys.path.pop(0)
-    return {
-        path: Listed(key.verdict, key.why, {"object", "any", "dict"} & set(key.takes.split(" or ")) != set())
-        for path, key in found.items()
-    }
+    return {path: Listed(key.verdict, key.why, key.takes) for path, key in found.items()}
