@@ -87,9 +87,7 @@ async def test_a_build_and_a_known_image_wait_for_it(
     assert phases(again) == ["built", "launching", "ready"]
 
 
-async def test_health_does_not_wait_for_it(
-    served: Served, replaced_registry: DockerRegistry
-) -> None:
+async def test_health_does_not_wait_for_it(served: Served, replaced_registry: DockerRegistry) -> None:
     replaced_registry.stop()
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         started = time.monotonic()
