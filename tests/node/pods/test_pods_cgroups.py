@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from binderops.node.pods import cgroups
 from binderops.node.pods.resources import pod_shares
+from binderops.podman.machine import CGROUP_ROOT
 
 
 @pytest.fixture
@@ -37,6 +39,28 @@ def test_a_pod_and_its_node_are_limited(hybrid: Path) -> None:
     assert (hybrid / "pids/binderops/n/uid/pids.max").read_text() == "40"
     assert (hybrid / "cpu/binderops/n/uid/cpu.shares").read_text() == "51"
     assert not (hybrid / "memory/binderops").exists()
+
+
+def test_groups_that_were_left_are_found_in_every_hierarchy(hybrid: Path) -> None:
+    assert cgroups.left("n", root=hybrid) == set()
+    (hybrid / "memory/binderops/n/one/conmon").mkdir(parents=True)
+    (hybrid / "cpu/binderops/n/two").mkdir(parents=True)
+    (hybrid / "cpu/binderops/other/three").mkdir(parents=True)
+    assert cgroups.left("n", root=hybrid) == {"one", "two"}
+
+
+@pytest.mark.podman
+@pytest.mark.root
+async def test_a_group_that_no_pod_owns_is_removed(node: Any) -> None:
+    """As a monitor leaves it that made its group once more after its pod's were removed."""
+    tops = [path for path in cgroups._tops(CGROUP_ROOT) if (path / "binderops" / node.name).is_dir()]
+    assert tops, "the node has control groups"
+    made = [top / "binderops" / node.name / "00000000-0000-0000-0000-000000000000" / "conmon" for top in tops]
+    for folder in made:
+        folder.mkdir(parents=True)
+    node.end()
+    node.start()
+    node.wait_for(lambda: not any(folder.parent.exists() for folder in made), "the groups to be removed")
 
 
 def test_version_two_has_weights(unified: Path) -> None:

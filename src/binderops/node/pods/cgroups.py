@@ -72,6 +72,15 @@ def remove(node: str, uid: str, *, root: Path = CGROUP_ROOT) -> None:
         _remove_tree(top / "binderops" / node / uid, top)
 
 
+def left(node: str, *, root: Path = CGROUP_ROOT) -> set[str]:
+    """The uids of all pods that have control groups, in any hierarchy."""
+    found: set[str] = set()
+    for top in _tops(root):
+        with contextlib.suppress(FileNotFoundError):
+            found |= {path.name for path in (top / "binderops" / node).iterdir() if path.is_dir()}
+    return found
+
+
 def remove_all(node: str, *, root: Path = CGROUP_ROOT) -> None:
     """Remove the control groups of a node whose pods are gone."""
     for top in _tops(root):

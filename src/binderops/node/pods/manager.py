@@ -12,7 +12,7 @@ from binderops.errors import BinderOpsError, EngineError
 from binderops.kube.informer import EventType, Informer
 from binderops.kube.kinds import Object
 from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
-from binderops.node.pods import records, sandbox
+from binderops.node.pods import cgroups, records, sandbox
 from binderops.node.pods.binding import Binder
 from binderops.node.pods.cleaning import ImageCleaner
 from binderops.node.pods.evicting import Evictor
@@ -154,6 +154,8 @@ class Manager:
         # Looked at first, and the API's view after it: a pod that begins meanwhile is then known.
         found = await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",))
         left = set(await self._kit.network.attached()) | self._kit.volumes.known()
+        # A monitor that was about to end may make its group once more, after its pod's were removed.
+        left |= await asyncio.to_thread(cgroups.left, self._kit.config.name)
         known = self._known()
         for container in found:
             if str((container.get("Labels") or {}).get(records.POD_UID, "")) not in known:
