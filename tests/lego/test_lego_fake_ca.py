@@ -61,7 +61,7 @@ async def test_a_rate_limit_is_waited_for_as_long_as_it_says(world: World, ca: F
 
 
 async def test_processing_and_too_early_are_followed(world: World, ca: FakeCa) -> None:
-    ca.polls_in_processing, ca.retry_after, ca.order_not_ready = 4, "1", 2
+    ca.polls_in_processing, ca.retry_after, ca.order_not_ready = 2, "1", 2
     world.start()
     await ask(world)
     await world.issued("web-tls")

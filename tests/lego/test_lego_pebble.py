@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -23,6 +24,8 @@ NewPebble = Callable[..., Pebble]
 WHOLE = os.environ.get("LEGO_MATRIX") == "whole"
 HOSTS, INGRESSES, LONGEST_DELAY = (50, 20, "15") if WHOLE else (5, 2, "1")
 """Of the table of awkwardness; `make matrix-lego` is the whole one. The delay is in seconds, Pebble's own being 15."""
+TABLE = list(product(["5", "90"], ["0", "50", "100"])) if WHOLE else [("90", "0"), ("5", "50"), ("90", "100")]
+"""Percent of nonces that are rejected, and of proofs that are used again; here each value once at least."""
 
 
 async def test_an_ingress_that_asks_gets_a_certificate(world: World, new_pebble: NewPebble) -> None:
@@ -53,8 +56,7 @@ async def _annotation(world: World, name: str) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reuse", ["0", "50", "100"])
-@pytest.mark.parametrize("rejects", ["5", "90"])
+@pytest.mark.parametrize(("rejects", "reuse"), TABLE)
 async def test_every_awkwardness(world: World, new_pebble: NewPebble, rejects: str, reuse: str) -> None:
     """Nonces refused, proofs asked for again or not, and validations that begin when they like."""
     new_pebble(WFE_NONCEREJECT=rejects, AUTHZREUSE=reuse, VA_NOSLEEP="", VA_SLEEPTIME=LONGEST_DELAY)
