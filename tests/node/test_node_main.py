@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from binderops.node.arguments import parse
+from binderops.node.main import end
 
 
 def node(running: Any, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
@@ -53,6 +56,21 @@ async def test_what_was_acknowledged_outlives_kill_9_and_versions_go_on(new_api:
     events = again.watch("/api/v1/namespaces", resourceVersion=made["metadata"]["resourceVersion"])
     assert (await anext(events))["object"]["metadata"]["name"] == "later"
     assert (await anext(again.watch("/api/v1/namespaces", resourceVersion="1")))["object"]["code"] == 410
+
+
+async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process() -> None:
+    async def loses_it() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        await asyncio.sleep(30)
+
+    task = asyncio.create_task(loses_it())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await end(task, within=0.1)
+    assert not task.done()
+    await end(task, within=5)
+    assert task.cancelled()
 
 
 def test_a_second_process_of_one_node_is_refused(new_api: Any) -> None:

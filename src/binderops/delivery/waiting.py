@@ -59,7 +59,8 @@ async def wait_ready(
             if left <= 0:
                 raise await _not_ready(client, key, assessment, namespace, timeout=timeout)
             try:
-                await asyncio.wait_for(changed.wait(), timeout=min(left, 5))
+                async with asyncio.timeout(min(left, 5)):
+                    await changed.wait()
             except TimeoutError:
                 continue
 

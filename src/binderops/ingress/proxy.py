@@ -90,7 +90,8 @@ class Proxy:
             return
         self._process.send_signal(signal.SIGQUIT)
         try:
-            await asyncio.wait_for(self._process.wait(), _QUIT_DEADLINE)
+            async with asyncio.timeout(_QUIT_DEADLINE):
+                await self._process.wait()
         except TimeoutError:
             self._process.terminate()
             await self._process.wait()
@@ -151,7 +152,8 @@ class Proxy:
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), _TEST_DEADLINE)
+            async with asyncio.timeout(_TEST_DEADLINE):
+                output, _ = await process.communicate()
         except TimeoutError:
             process.kill()
             await process.wait()

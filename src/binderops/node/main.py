@@ -87,20 +87,17 @@ async def _serve(config: NodeConfig, *, api_only: bool) -> None:
     stopping = asyncio.create_task(asked_to_stop.wait())
     done, _ = await asyncio.wait({api, stopping}, return_when=asyncio.FIRST_COMPLETED)
     _log.info("the node stops", pods="go on running")
-    for task in (
-        housekeeping,
-        announcing,
-        others,
-        api,
-        stopping,
-    ):  # the API last: the rooms write through it while they stop
-        task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await asyncio.gather(task, return_exceptions=True)
+    for task in (housekeeping, announcing, others, api, stopping):
+        await end(task, within=_STOP_SECONDS)  # the API late: the rooms write through it while they stop
     config.admin_kubeconfig.unlink(missing_ok=True)
     if api in done and (error := api.exception()):
         raise error
+
+
+async def end(task: asyncio.Task[Any], *, within: float) -> None:
+    """Cancel a task and wait for its end, so long (s) at most: one that is lost must not keep the process."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=within)
 
 
 async def _run_api(config: NodeConfig, ready: asyncio.Event) -> None:

@@ -57,7 +57,8 @@ class Binder:
             self._bound &= alive
             self._refused = {uid: why for uid, why in self._refused.items() if uid in alive}
             try:
-                await asyncio.wait_for(self._changed.wait(), AGAIN_SECONDS)
+                async with asyncio.timeout(AGAIN_SECONDS):
+                    await self._changed.wait()
             except TimeoutError:
                 await self._look_at_node()
 

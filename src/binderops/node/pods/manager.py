@@ -173,7 +173,8 @@ class Manager:
         """Now and then, and after the engine was away, compare everything: no event is believed to be seen."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.missed.wait(), COMPARE_SECONDS)
+                async with asyncio.timeout(COMPARE_SECONDS):
+                    await self.missed.wait()
             self.missed.clear()
             try:
                 await self._compare_once()
@@ -209,7 +210,8 @@ class Manager:
         while True:
             everything = False
             try:
-                await asyncio.wait_for(self._refresh.wait(), REFRESH_SECONDS)
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._refresh.wait()
             except TimeoutError:
                 everything = True
             self._refresh.clear()

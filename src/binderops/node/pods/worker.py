@@ -117,7 +117,8 @@ class PodWorker:
                 if await self._publish():
                     self.told.set()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._next)
+                    async with asyncio.timeout(self._next):
+                        await self._wake.wait()
             self.told.set()  # it is on its way out, and what waits for all pods need not wait for its grace period
             await self._end()
         finally:
@@ -303,7 +304,8 @@ class PodWorker:
             self._wake.clear()
             left = 0.0 if self._gone else began + ending.grace_seconds(self.pod) - time.monotonic()
             try:
-                await asyncio.wait_for(self._wake.wait(), max(left, 0.0))
+                async with asyncio.timeout(max(left, 0.0)):
+                    await self._wake.wait()
             except TimeoutError:
                 break
         running = [unit.view.record for unit in self.units.values() if unit.view.running and unit.view.record]
