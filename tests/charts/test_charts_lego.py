@@ -84,7 +84,7 @@ def layer_of(environment: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("environment", "port"), [("staging", 9443), ("prod", 10443)])
+@pytest.mark.parametrize(("environment", "port"), [("staging", 9443), ("prod", 11443)])
 def test_staging_and_prod_serve_each_host_over_tls(render: Render, environment: str, port: int) -> None:
     objects = render(layer_of(environment))
     domain = f"{environment}.localhost"

@@ -85,7 +85,7 @@ def test_a_new_environment_is_written_and_the_rest_of_the_file_stays(run: Run, r
     assert after.startswith(before)
     agrees("new-lines", after.removeprefix(before))
     clear = (repository / "config/demo.yaml").read_text()
-    assert "domain: demo.localhost" in clear and "publicPort: 11080" in clear
+    assert "domain: demo.localhost" in clear and "publicPort: 12080" in clear
     sealed = (repository / "secret/config/demo.yaml").read_text()
     assert sealed.count("ENC[AES256_GCM") > 5
     theirs = set(re.findall(r"ENC\[[^]]*\]", (repository / "secret/config/staging.yaml").read_text()))

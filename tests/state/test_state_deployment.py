@@ -158,6 +158,15 @@ def test_a_bad_domain_names_its_layer(tmp_path: Path, line: str, key: str) -> No
     assert caught.value.where == "config/one.yaml:2"
 
 
+def test_a_port_that_browsers_refuse_is_refused_where_it_stands(tmp_path: Path) -> None:
+    root = small_repository(tmp_path)
+    layer = root / "config/one.yaml"
+    layer.write_text(layer.read_text().replace("8080", "10080"))
+    with pytest.raises(ValuesError, match="browsers refuse to open pages at port 10080") as caught:
+        _ = load(root).public
+    assert caught.value.where == "config/one.yaml:3"
+
+
 def test_a_missing_layer_is_named(tmp_path: Path) -> None:
     root = small_repository(tmp_path)
     (root / "config/one.yaml").unlink()

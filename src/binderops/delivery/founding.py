@@ -28,6 +28,7 @@ from binderops.state.deployment import load_deployment
 from binderops.state.documents import read_document
 from binderops.state.layers import expand, shown
 from binderops.state.project import PROJECT_FILE, Environment, Project, load_project
+from binderops.state.public import BLOCKED_PORTS
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_KEYS = ("publicPort", "publicTlsPort")
@@ -145,7 +146,7 @@ class Founding:
         return re.sub(rf"(?<![A-Za-z0-9-]){re.escape(self.like)}(?![A-Za-z0-9-])", self.name, text)
 
     def _own_ports(self, text: str) -> str:
-        taken = set(self._public_ports())
+        taken = {*self._public_ports(), *BLOCKED_PORTS}
 
         def own(match: re.Match[str]) -> str:
             port = int(match[2])

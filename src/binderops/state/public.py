@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
+
+# Ports that browsers never ask for pages: "bad port" in the Fetch standard (https://fetch.spec.whatwg.org/#port-blocking).
+BLOCKED_PORTS = frozenset((
+    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
+    111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
+    540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
+    6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+))  # fmt: skip
 
 
 class PublicSettings(BaseModel):
@@ -14,6 +22,13 @@ class PublicSettings(BaseModel):
     domain: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     public_port: int = Field(default=80, ge=1, le=65535)
     public_tls_port: int = Field(default=0, ge=0, le=65535)
+
+    @field_validator("public_port", "public_tls_port")
+    @classmethod
+    def _browsers_go_there(cls, port: int) -> int:
+        if port in BLOCKED_PORTS:
+            raise ValueError(f"browsers refuse to open pages at port {port} (the Fetch standard blocks it)")
+        return port
 
     @property
     def url(self) -> str:
