@@ -118,9 +118,8 @@ async def test_the_engine_itself_keeps_what_a_container_has_begun_to_use(
             return []
 
         blind = SimpleNamespace(images=podman.images, containers=SimpleNamespace(list_all=none))
-        cleaner: Any = ImageCleaner(
-            SimpleNamespace(podman=blind, config=SimpleNamespace(state=tmp_path, image_budget=1 << 40))
-        )  # type: ignore[arg-type]
+        kit: Any = SimpleNamespace(podman=blind, config=SimpleNamespace(state=tmp_path, image_budget=1 << 40))
+        cleaner = ImageCleaner(kit)
         await cleaner.look(EMPTY, now=0)
         await cleaner.look(FULL, now=1000)
         assert not await podman.images.exists("localhost/tests/spare:1")
