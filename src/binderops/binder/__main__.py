@@ -22,8 +22,12 @@ from binderops.binder.settings import Settings, load
 from binderops.binder.web.app import make_app, make_token_app
 from binderops.errors import BinderOpsError
 from binderops.kube.client import Client
+from binderops.memory import give_back, keep_apart
 
 log = structlog.get_logger(__name__)
+
+GIVE_BACK_SECONDS = 60.0
+"""Between two looks at how much memory there is: each whole collection keeps all viewers waiting for a moment."""
 
 
 def main() -> int:
@@ -38,6 +42,7 @@ def main() -> int:
     try:
         settings = load(arguments.config_dir)
         _start_log(debug=settings.binder.debug)
+        keep_apart()
         collect_rarely()
         ports = Ports(arguments.port, arguments.token_port)
         number = asyncio.run(serve(settings, ports, arguments.kubeconfig))
@@ -48,9 +53,10 @@ def main() -> int:
 
 
 def collect_rarely() -> None:
-    """Have the garbage collector look rarely at all objects: with thousands of viewers, everyone waits meanwhile."""
-    gc.collect()
-    gc.freeze()
+    """Have the garbage collector look rarely at all objects: with thousands of viewers, everyone waits meanwhile.
+
+    So rarely that `give_back` looks instead, when memory has grown: launches leave what only a whole look finds.
+    """
     gc.set_threshold(10_000, 20, 100)
 
 
@@ -72,7 +78,11 @@ async def serve(settings: Settings, ports: Ports, kubeconfig: Path | None = None
             prefix=settings.image_prefix,
         )
         web, tokens = listener(make_app(binder), ports.web), listener(make_token_app(binder), ports.token)
-        return await serve_until_told(web, tokens)
+        shrinking = asyncio.create_task(give_back(every=GIVE_BACK_SECONDS), name="memory")
+        try:
+            return await serve_until_told(web, tokens)
+        finally:
+            shrinking.cancel()
 
 
 class Ports(NamedTuple):

@@ -34,7 +34,7 @@ CHILDREN = (
     ImageDefinition(
         name="platform",
         parent="base",
-        rooms=("binder", "hub", "ingress", "lego", "registry", "kube", "oci", "git", "repository.py"),
+        rooms=("binder", "hub", "ingress", "lego", "registry", "kube", "oci", "git", "memory.py", "repository.py"),
         extras=("hub", "binder", "ingress", "lego"),
     ),
     ImageDefinition(name="notebook", parent="base"),

@@ -19,12 +19,12 @@ import structlog
 
 from binderops.errors import BinderOpsError, MachineError
 from binderops.fingerprint import program_digest
+from binderops.memory import give_back, keep_apart
 from binderops.node import control, logs
 from binderops.node.api import server
 from binderops.node.arguments import parse
 from binderops.node.config import NodeConfig, load_config, read_config
 from binderops.node.kubeconfig import write_admin_kubeconfig, write_node_kubeconfig
-from binderops.node.memory import give_back, keep_apart
 from binderops.node.pki import ensure_pki
 from binderops.node.rooms import Room, keep_running
 

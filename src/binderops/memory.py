@@ -9,9 +9,9 @@ import resource
 from pathlib import Path
 
 _AFTER_START = 3.0  # seconds; imports and first lists leave the most garbage
-_LOOK_EVERY = 10.0  # seconds
-_WORTH_IT = 8 * 1024 * 1024  # bytes of growth; a trim takes a few milliseconds
-
+LOOK_SECONDS = 10.0
+WORTH_IT = 8 * 1024 * 1024
+"""Bytes of growth; a trim takes a few milliseconds, a collection with thousands of objects a tenth of a second."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE = 128 * 1024  # bytes
@@ -32,8 +32,8 @@ def keep_apart() -> None:
         mallopt(parameter, value)
 
 
-async def give_back() -> None:
-    """Return freed memory to the machine whenever the process has grown, until cancelled."""
+async def give_back(*, every: float = LOOK_SECONDS, worth: int = WORTH_IT) -> None:
+    """Return freed memory to the machine whenever the process has grown by `worth` bytes, until cancelled."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):  # another C library: it has its own ways
@@ -44,9 +44,9 @@ async def give_back() -> None:
     trim(0)
     floor = _resident()
     while True:
-        await asyncio.sleep(_LOOK_EVERY)
+        await asyncio.sleep(every)
         now = _resident()
-        if now > floor + _WORTH_IT:
+        if now > floor + worth:
             gc.collect()
             trim(0)
             now = _resident()

@@ -1,0 +1,39 @@
+"""Memory that a process needs no more goes back to the machine, also what only a whole collection finds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """\
+import asyncio, gc, weakref
+from binderops import memory
+
+class Held:
+    def __init__(self):
+        self.itself, self.content = self, [bytes(100_000) for _ in range(500)]
+
+async def main():
+    memory.keep_apart()
+    memory._AFTER_START = 0.0
+    giving = asyncio.create_task(memory.give_back(every=0.05, worth=4 << 20))
+    await asyncio.sleep(0.2)
+    gc.disable()  # as rarely as it can be
+    before = memory._resident()
+    gone = weakref.ref(Held())
+    grown = memory._resident() - before
+    async with asyncio.timeout(20):
+        while gone() is not None:
+            await asyncio.sleep(0.02)
+        while memory._resident() > before + (8 << 20):
+            await asyncio.sleep(0.02)
+    assert grown > 40 << 20, grown
+    giving.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_what_only_a_whole_collection_finds_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
