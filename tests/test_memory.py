@@ -11,7 +11,7 @@ from binderops import memory
 
 class Held:
     def __init__(self):
-        self.itself, self.content = self, [bytes(100_000) for _ in range(500)]
+        self.itself, self.content = self, [b"x" * 100_000 for _ in range(500)]
 
 async def main():
     memory.keep_apart()
