@@ -42,9 +42,6 @@ def test_back_off_is_forgotten_for_what_ran_ten_minutes_not_for_what_has_waited_
     assert backoff.delay == 10
 
 
-ENDED = datetime.now(UTC)
-
-
 @pytest.mark.parametrize(
     ("by_probe", "previous_ran_before", "waits"),
     [(False, 3600.0, True), (False, None, True), (True, 3600.0, False), (True, None, False), (True, 15.0, True)],
@@ -52,17 +49,18 @@ ENDED = datetime.now(UTC)
 def test_what_a_probe_ended_starts_at_once_if_it_ran_a_back_off(
     by_probe: bool, previous_ran_before: float | None, waits: bool
 ) -> None:
-    ended = view(record("exited", 143, attempt=1)._replace(finished_at=ENDED))
+    now = datetime.now(UTC)
+    ended = view(record("exited", 143, attempt=1)._replace(finished_at=now))
     if previous_ran_before is not None:
-        before = ENDED - timedelta(seconds=previous_ran_before)
+        before = now - timedelta(seconds=previous_ran_before)
         ended.previous = record("exited", 143)._replace(finished_at=before)
-    unit = Unit(ended, ended_by_probe=by_probe, backoff=BackOff(delay=20.0, updated=ENDED.timestamp() - 5))
+    unit = Unit(ended, ended_by_probe=by_probe, backoff=BackOff(delay=20.0, updated=now.timestamp() - 5))
     assert (unit.seconds_until_restart() > 0) is waits
 
 
 def test_a_first_end_is_followed_by_a_start_at_once() -> None:
     for code in (0, 1, 143):
-        assert Unit(view(record("exited", code)._replace(finished_at=ENDED))).seconds_until_restart() == 0
+        assert Unit(view(record("exited", code)._replace(finished_at=datetime.now(UTC)))).seconds_until_restart() == 0
 
 
 @pytest.mark.parametrize(
