@@ -12,6 +12,7 @@ PACKAGES = {
     "docker-registry": "docker-registry",
     "git": "git",
     "nginx": "nginx-light",
+    "systemctl": "systemd",
 }
 
 

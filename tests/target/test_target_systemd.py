@@ -53,14 +53,28 @@ def test_up_writes_enables_and_starts_and_again_only_starts(
 ) -> None:
     unit.start()
     name = "binderops-lab.service"
-    enabled_and_started = [("enable", "--quiet", name), ("start", name)]
-    assert systemd.told() == [("daemon-reload",), *enabled_and_started]
+    asked = ("show", "--property=UnitFileState", "--value", name)
+    assert systemd.told() == [("daemon-reload",), asked, ("enable", "--quiet", name), ("start", name)]
     assert (tmp_path / name).read_text() == render_unit(program)
+    systemd.answer = "enabled\n"
     unit.start()
-    assert systemd.told() == enabled_and_started, "the same unit is not loaded again"
+    assert systemd.told() == [asked, ("start", name)], "the same unit is not loaded again"
     SystemdUnit(replace(program, api_port=7444), systemd, folder=tmp_path).start()
-    assert systemd.told() == [("daemon-reload",), *enabled_and_started]
+    assert systemd.told() == [("daemon-reload",), asked, ("start", name)]
     assert "--api-port 7444" in (tmp_path / name).read_text()
+
+
+def test_of_a_node_that_runs_only_the_unit_is_renewed(
+    unit: SystemdUnit, systemd: Systemd, program: NodeProgram, tmp_path: Path
+) -> None:
+    unit.start()
+    systemd.told()
+    (tmp_path / unit.name).write_text("of an older version")
+    systemd.answer = "disabled\n"
+    unit.keep()
+    asked = ("show", "--property=UnitFileState", "--value", unit.name)
+    assert systemd.told() == [("daemon-reload",), asked, ("enable", "--quiet", unit.name)]
+    assert (tmp_path / unit.name).read_text() == render_unit(program)
 
 
 def test_a_restart_keeps_it_enabled_down_disables_purge_removes(
@@ -105,9 +119,11 @@ def test_its_text(program: NodeProgram) -> None:
 
 
 def test_words_that_systemd_would_take_for_something_else() -> None:
-    program = NodeProgram("lab", Path('/a b/c"d'), Path("/50%/$HOME"), 7443, ())
-    line = next(line for line in render_unit(program).splitlines() if line.startswith("ExecStart="))
-    assert '--state "/a b/c\\"d" --run "/50%%/$$HOME" --name lab' in line
+    program = NodeProgram("lab", Path('/a b/c"d/$x*'), Path("/50%/$HOME"), 7443, ())
+    lines = dict(line.split("=", 1) for line in render_unit(program).splitlines() if "=" in line)
+    assert '--state "/a b/c\\"d/$$x*" --run "/50%%/$$HOME" --name lab' in lines["ExecStart"]
+    assert lines["RequiresMountsFor"] == '"/a b/c\\"d/$x*"'
+    assert lines["EnvironmentFile"] == r"""-/a b/c"d/$x\*/nodes/lab/environment"""
 
 
 def test_the_environment_is_closed_and_holds_only_the_machines_own(unit: SystemdUnit, program: NodeProgram) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from binderops.kube.client import Client
 from binderops.kube.kinds import POD, SERVICE
 from binderops.kube.objects import spec_of
-from binderops.node import controllers, dns, network, pods
+from binderops.node import controllers, dns, lasting, network, pods
 from binderops.node.config import NodeConfig
 from binderops.node.rooms import Room, keep_running
 
@@ -32,6 +32,7 @@ async def stop_everything(config: NodeConfig) -> None:
     """Stop the pods, the forwarder and the network of a node whose process does not run; files stay."""
     await pods.stop(config)
     await network.teardown(config)
+    await asyncio.to_thread(lasting.clear, config.name)
 
 
 async def _run_machine(config: NodeConfig, settled: asyncio.Event) -> None:

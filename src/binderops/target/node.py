@@ -77,9 +77,10 @@ class NodeTarget:
         started_at = time.monotonic()
         address = f"127.0.0.1:{self.api_port}"
         runs = (await self.health()).running
-        if runs and self.program.is_current():
-            return Ensured(f"ready on {address}", started=False, seconds=time.monotonic() - started_at)
         supervisor = self.supervise(self.program)
+        if runs and self.program.is_current():
+            await asyncio.to_thread(supervisor.keep)
+            return Ensured(f"ready on {address}", started=False, seconds=time.monotonic() - started_at)
         report("starting again: its program changed" if runs else f"starting on {address}")
         await asyncio.to_thread(supervisor.halt)
         await self._end_process()

@@ -19,6 +19,9 @@ class Supervisor(Protocol):
     def start(self) -> None:
         """Make it run, now and (where somebody sees to that) after the machine's next start. TargetError."""
 
+    def keep(self) -> None:
+        """Let what runs be started again as `start` would start it today; it is not touched. TargetError."""
+
     def ended(self) -> str | None:
         """How it ended, if what was started runs no more."""
 
@@ -53,6 +56,9 @@ class BackgroundProcess:
             )
         pid_file = self._program.run / self._program.name / "node.pid"
         pid_file.write_text(f"{self._process.pid}\n", encoding="ascii")
+
+    def keep(self) -> None:
+        """Nobody starts it again."""
 
     def ended(self) -> str | None:
         """Its exit code."""

@@ -14,7 +14,11 @@ from binderops.errors import TargetError
 from binderops.target.program import NodeProgram
 
 UNITS = Path("/etc/systemd/system")
-_DEADLINE = 60.0  # seconds; a stop waits up to TimeoutStopSec
+_STOP_SECONDS = 60  # systemd waits so long for the process to end, and for what runs after it
+_DEADLINE = 2.0 * _STOP_SECONDS + 30
+# A stop of the unit leaves the pods alone. When the machine stops they are ended here: systemd, which knows nothing of
+# them, would wait a minute and a half for those whose first process hears no SIGTERM, and then kill them all.
+_IF_THE_MACHINE_STOPS = 'test "$(systemctl is-system-running)" != stopping || exec "$@"'
 _PLAIN = re.compile(r"[A-Za-z0-9_@:,./+=-]+")
 
 
@@ -29,7 +33,7 @@ class HostSystemctl:
     """The machine's own systemctl."""
 
     def __call__(self, *arguments: str) -> str:
-        """Runs it, at most a minute."""
+        """Runs it, as long as a stop may take."""
         command = ["systemctl", "--no-ask-password", *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE, check=False)
@@ -57,12 +61,17 @@ class SystemdUnit:
 
     def start(self) -> None:
         """Writes the unit where it is new or another, enables and starts it."""
+        self.keep()
+        self._systemctl("start", self.name)
+
+    def keep(self) -> None:
+        """Writes the unit where it is new or another, and enables it where it is not."""
         environment = render_environment(self._program.environment())
         _write(self._program.environment_file, environment, mode=0o600)
         if _write(self._file, render_unit(self._program), mode=0o644):
             self._systemctl("daemon-reload")
-        self._systemctl("enable", "--quiet", self.name)
-        self._systemctl("start", self.name)
+        if self._systemctl("show", "--property=UnitFileState", "--value", self.name).strip() != "enabled":
+            self._systemctl("enable", "--quiet", self.name)
 
     def ended(self) -> str | None:
         """What systemd says of a unit that does not run (it may be about to try again)."""
@@ -91,19 +100,21 @@ class SystemdUnit:
 def render_unit(program: NodeProgram) -> str:
     """The unit's text. Its ExecStart is all that a node needs; the environment adds a proxy or a CA."""
     # nftables.service flushes every rule as it starts; firewalls and Docker write theirs: the node comes after them.
+    # Delegate keeps every controller on at the top of cgroup v2's tree, where the pods' groups stand beside the units'.
     return f"""\
 # Written by `binderops up`; `binderops purge` removes it.
 [Unit]
 Description=BinderOps node {program.name}: this machine as a Kubernetes API
 After=network-online.target nftables.service firewalld.service ufw.service docker.service
 Wants=network-online.target
-RequiresMountsFor={_word(program.state)}
+RequiresMountsFor={_quoted(str(program.state))}
 StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart={" ".join(_word(part) for part in program.command)}
-EnvironmentFile=-{_path(program.environment_file)}
+ExecStart={_words(program.command)}
+ExecStopPost=-/bin/sh -c {_word(_IF_THE_MACHINE_STOPS)} sh {_words(program.stop_command)}
+EnvironmentFile=-{_pattern(program.environment_file)}
 StandardOutput=append:{_path(program.log)}
 StandardError=append:{_path(program.log)}
 KillMode=process
@@ -111,7 +122,7 @@ Delegate=yes
 OOMPolicy=continue
 Restart=on-failure
 RestartSec=5
-TimeoutStopSec=30
+TimeoutStopSec={_STOP_SECONDS}
 LimitNOFILE=1048576
 TasksMax=infinity
 
@@ -130,9 +141,18 @@ def render_environment(variables: dict[str, str]) -> str:
     return "".join(lines)
 
 
+def _words(command: list[str]) -> str:
+    return " ".join(_word(part) for part in command)
+
+
 def _word(part: str | Path) -> str:
-    """One word of a command line: `%` begins a specifier and `$` a variable, quotes and backslashes as in C."""
-    text = str(part).replace("%", "%%").replace("$", "$$")
+    """One word of a command line, where `$` begins a variable."""
+    return _quoted(str(part).replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
+    """One word of a list: `%` begins a specifier, quotes and backslashes as in C."""
+    text = text.replace("%", "%%")
     if _PLAIN.fullmatch(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -141,6 +161,11 @@ def _word(part: str | Path) -> str:
 def _path(path: Path) -> str:
     """A path that takes the rest of its line: no quotes there, but specifiers."""
     return str(path).replace("%", "%%")
+
+
+def _pattern(path: Path) -> str:
+    """A path where a pattern of glob(7) is read."""
+    return re.sub(r"([][*?\\])", r"\\\1", _path(path))
 
 
 def _write(path: Path, text: str, *, mode: int) -> bool:

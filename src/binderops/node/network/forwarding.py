@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from binderops.errors import NetworkError
+from binderops.node import lasting
 from binderops.node.config import NodeConfig
 from binderops.node.network import forwarder
 
@@ -101,6 +102,7 @@ async def _start(config: NodeConfig) -> None:
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "1"},
         )
+    await asyncio.to_thread(lasting.keep, config.name, process.pid)
     deadline = asyncio.get_running_loop().time() + START_SECONDS
     while not _socket(config).exists():
         if process.poll() is not None or asyncio.get_running_loop().time() > deadline:

@@ -12,6 +12,7 @@ import structlog
 from binderops.errors import EngineError
 from binderops.kube.kinds import Object
 from binderops.kube.objects import name_of, namespace_of, spec_of
+from binderops.node import lasting
 from binderops.node.config import NodeConfig
 from binderops.node.pods import records
 from binderops.podman import EngineSettings, Podman, hosts_text, start_service
@@ -48,7 +49,7 @@ async def begin(config: NodeConfig) -> EngineSettings:
     """Start the engine's service, or find the one that runs."""
     await mount_memory(memory_folder(config), mode=0o755)
     settings = engine_settings(config)
-    await start_service(settings)
+    await _start(settings, config.name)
     return settings
 
 
@@ -71,11 +72,16 @@ async def listen(
         except EngineError as error:
             log.warning("the engine's events were interrupted", error=str(error))
         try:
-            await start_service(settings)
+            await _start(settings, node)
         except EngineError:
             log.exception("the engine's service could not be started")
         missed.set()
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _start(settings: EngineSettings, node: str) -> None:
+    pid = await start_service(settings)
+    await asyncio.to_thread(lasting.keep, node, pid)  # and with it every conmon that it starts
 
 
 def write_hosts(settings: EngineSettings, services: Iterable[Object]) -> None:

@@ -1,0 +1,78 @@
+"""What the tests do on the machine of `booted`: `python -m tests.target.inside PROJECT VERB`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.podman.tiny import TINY, root_filesystem
+
+from binderops.cli.wiring import open_workspace
+from binderops.kube.client import Client
+from binderops.kube.kinds import POD
+from binderops.podman import Podman
+from binderops.target.node import NodeTarget
+
+NODE, PORT, NAME = "lab", 8088, "served"
+PROJECT_FILE = f"""\
+environments:
+  {NODE}:
+    target:
+      node: {{name: {NODE}, apiPort: 7443, hostAddresses: ["127.0.0.1"]}}
+    namespace: binder
+    layers: []
+"""
+# Its first process hears no SIGTERM: whoever waits for it to end by itself waits in vain.
+SCRIPT = "echo here > /www/index.html; httpd -p 8080 -h /www; while sleep 1; do date; done"
+
+
+async def main(root: str, verb: str) -> Any:
+    target = open_workspace(Path(root), NODE).target
+    assert isinstance(target, NodeTarget)
+    match verb:
+        case "up":
+            return (await target.ensure(report=_say)).started
+        case "make":
+            async with Podman(target.run / NODE / "podman" / "podman.sock") as podman:
+                await podman.images.import_archive(root_filesystem(), reference=TINY)
+            async with _client(target) as client:
+                for obj in (_pod(), _service()):
+                    await client.create(obj)
+            return None
+        case "pod":
+            async with _client(target) as client:
+                return (await client.get(POD, NAME, "default"))["status"]
+    raise ValueError(verb)
+
+
+def _pod() -> dict[str, Any]:
+    container = {
+        "name": "main",
+        "image": TINY,
+        "command": ["sh", "-c", SCRIPT],
+        "resources": {"limits": {"memory": "64Mi"}},
+    }
+    metadata = {"name": NAME, "namespace": "default", "labels": {"app": NAME}}
+    spec = {"hostUsers": False, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _service() -> dict[str, Any]:
+    ports = [{"port": PORT, "targetPort": 8080}]
+    spec = {"type": "LoadBalancer", "selector": {"app": NAME}, "ports": ports}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": "default"}, "spec": spec}
+
+
+def _client(target: NodeTarget) -> Client:
+    return Client.from_kubeconfig(target.folder / "kubeconfig")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(main(*sys.argv[1:]))))
