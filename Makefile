@@ -8,7 +8,7 @@ ENV ?= local
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help keys hostile kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
+.PHONY: help keys soak hostile kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,12 @@ kills: system environment charts  ## kill -9 of each piece during builds and lau
 
 interruptions: system environment charts  ## `up` ended at each step by Ctrl-C and kill -9; writes docs/develop/interruptions.md
 	@INTERRUPTIONS=1 $(RUN)/pytest tests/e2e/test_e2e_interruptions.py -q -s
+
+SOAK ?= 500
+
+soak: system environment charts  ## SOAK launches, and what is left of them: memory, files, rules, objects, disk
+	@SOAK=$(SOAK) BINDEROPS_E2E_NAME=soak BINDEROPS_E2E_PORT=18880 BINDEROPS_E2E_API=17443 \
+	  BINDEROPS_E2E_ADDRESS=198.51.100.3 $(RUN)/pytest tests/e2e/test_e2e_soak.py -q -s
 
 kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
 	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s

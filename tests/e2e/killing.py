@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import yaml
 from tests.e2e.conftest import API_PORT, DOMAIN, NAME, PORT, RUN, STATE
-from tests.e2e.listing import running
+from tests.e2e.listing import CGROUPS, running
 from tests.e2e.networks import until
 
 PIECES = ("node", "podman", "hub", "proxy", "binder", "ingress", "registry")
@@ -92,9 +92,10 @@ class Killer:
         found += [
             f"image without a name {image['Id'][:12]}"
             for image in _engine("images/json")
-            if image.get("Dangling") and not image["ReadOnly"]
+            if image.get("Dangling") and not image.get("ReadOnly")
         ]
         found += [f"folder {path}" for path in (STATE / "nodes" / NAME / "pods").iterdir() if path.name not in uids]
+        found += [f"control groups of {uid}" for uid in _grouped() - uids]
         found += [f"rule for {address}" for address in _addresses_in_rules() - addresses]
         found += [f"server {pod['metadata']['name']}" for pod in pods if _is_server(pod) and keep not in _name(pod)]
         return sorted(found)
@@ -217,6 +218,15 @@ def _of_a_pod(line: str) -> bool:
 
 def _named(line: str, uids: set[str]) -> bool:
     return any(uid in line for uid in uids)
+
+
+def _grouped() -> set[str]:
+    """The uids that have control groups, in any hierarchy."""
+    return {
+        path.name
+        for top in (CGROUPS / "binderops", *CGROUPS.glob("*/binderops"))
+        for path in (top / NAME).glob("*-*-*-*-*")
+    }
 
 
 def _addresses_in_rules() -> set[str]:
