@@ -147,7 +147,7 @@ def _nobody_left(kubectl: Any, crowd: Crowd) -> None:
 
     until(is_quiet, "the last servers and builds to be gone", timeout=GONE)
     # As when their hour is over, which the day of these minutes does not wait for: hub and node hold them until then.
-    kubectl("delete", "events", "--all", "--all-namespaces", timeout=120)
+    kubectl("delete", "events", "--all", timeout=300)
     time.sleep(10)  # connections that nobody uses are closed, collectors of garbage run
 
 
