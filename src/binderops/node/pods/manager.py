@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
 
 import structlog
 
@@ -143,31 +141,13 @@ class Manager:
         by_pod: dict[str, list[Record]] = defaultdict(list)
         attached = await self._kit.network.attached()
         for found in await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",)):
-            record = await self._record(found)
-            if record is None:
-                continue
+            record = record_of(await self._kit.podman.containers.inspect(str(found["Id"])))
             # Without the network it ran in (the machine was restarted) even an init container's work is lost.
             if record.state == "created" or record.pod_uid not in attached:
                 await self._kit.podman.containers.remove(record.id, force=True)
             else:
                 by_pod[record.pod_uid].append(record)
         self._adopted = dict(by_pod)
-
-    async def _record(self, found: Mapping[str, Any]) -> Record | None:
-        """What the engine tells of a container; None for one that is torn and was removed.
-
-        What was made just before a power cut may be half on the disk: such a container can never run again, and must
-        not keep those of other pods from being found.
-        """
-        identity = str(found["Id"])
-        try:
-            return record_of(await self._kit.podman.containers.inspect(identity))
-        except EngineError as error:
-            if found.get("State") == "running":
-                raise
-            log.warning("a container is torn and removed", container=found.get("Names"), error=str(error))
-            await self._kit.podman.containers.remove(identity, force=True)
-            return None
 
     async def _remove_orphans(self) -> None:
         """Remove containers, networks and volumes of pods that the API does not know."""
