@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from pathlib import Path
 
 from binderops.registry.budget import Image
 from binderops.registry.picture import digest_of_tag
@@ -16,6 +15,7 @@ from binderops.registry.storage import (
     TAKEN_TAG,
     Storage,
     names_in,
+    put_back,
     remove_if_empty,
     time_of,
 )
@@ -28,7 +28,7 @@ def remove(storage: Storage, image: Image) -> bool:
     with suppress(FileNotFoundError):
         link.rename(aside)
     if time_of(aside) != image.link.written:
-        _put_back(aside, link)
+        put_back(folder)
         return False
     for tag in image.tags:
         # Pushed again meanwhile: what is left of its tags is that push's.
@@ -58,14 +58,6 @@ def _remove_tag(storage: Storage, image: Image, tag: str) -> bool:
             taken.rename(folder)
     shutil.rmtree(taken, ignore_errors=True)
     return not is_pushed_again
-
-
-def _put_back(aside: Path, link: Path) -> None:
-    if link.exists():
-        aside.unlink(missing_ok=True)
-    else:
-        with suppress(FileNotFoundError):
-            aside.rename(link)
 
 
 def _forget(image: Image) -> None:

@@ -112,6 +112,18 @@ def time_of(path: Path) -> float | None:
         return None
 
 
+def put_back(folder: Path) -> bool:
+    """Make the link of a folder that was put aside its link again; False where it has a newer one, or none aside."""
+    link, aside = folder / LINK, folder / ASIDE
+    if link.exists():
+        aside.unlink(missing_ok=True)
+        return False
+    with suppress(FileNotFoundError):
+        aside.rename(link)
+        return True
+    return False
+
+
 def remove_if_empty(folder: Path) -> bool:
     """Whether the folder was empty and is gone."""
     try:

@@ -22,6 +22,7 @@ from binderops.registry.storage import (
     Storage,
     digests_in,
     names_in,
+    put_back,
     remove_if_empty,
     time_of,
 )
@@ -110,7 +111,7 @@ class Sweep:
         if link.written is not None:
             aside.unlink(missing_ok=True)
         elif is_needed:
-            self._put_back(repository, aside, digest)
+            self._put_back(repository, link.folder, digest)
         elif self._now - link.aside >= SETTLE_SECONDS:
             aside.unlink(missing_ok=True)
             remove_if_empty(link.folder)
@@ -124,18 +125,11 @@ class Sweep:
             if digest in repository.needs or not (folder / LINK).exists():
                 continue
             for needed in needs_of(self._storage, digest) & repository.layers.keys():
-                aside = repository.layers[needed].folder / ASIDE
-                if aside.exists():
-                    self._put_back(repository, aside, needed)
+                self._put_back(repository, repository.layers[needed].folder, needed)
 
-    def _put_back(self, repository: Repository, aside: Path, digest: str) -> None:
-        link = aside.with_name(LINK)
-        if link.exists():
-            aside.unlink(missing_ok=True)
-        else:
-            with suppress(FileNotFoundError):
-                aside.rename(link)
-                self.swept.put_back.append(f"{repository.name}@{digest}")
+    def _put_back(self, repository: Repository, folder: Path, digest: str) -> None:
+        if put_back(folder):
+            self.swept.put_back.append(f"{repository.name}@{digest}")
 
     def _manifests(self, repository: Repository) -> None:
         for link in repository.manifests.values():
