@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from binderops.delivery.workspace import Workspace
+from binderops.delivery.workspace import Workspace, write_private
 from binderops.errors import BinderOpsError, StateError
 from binderops.images.lockfile import read_lock
 
@@ -44,7 +43,8 @@ def note_images(workspace: Workspace, revision: int, *, again: int | None = None
             return
         # Later ones are of a release that was there before: Helm counts anew.
         kept = [entry for entry in noted if entry.revision < revision][-(KEPT - 1) :]
-        _write(_path(workspace), [*kept, Deployed(revision=revision, digests=digests)])
+        _path(workspace).parent.mkdir(parents=True, exist_ok=True)
+        write_private(_path(workspace), _LIST.dump_json([*kept, Deployed(revision=revision, digests=digests)]))
     except (OSError, BinderOpsError):
         return
 
@@ -82,12 +82,3 @@ def _read(path: Path) -> list[Deployed]:
         return []
     except ValidationError as error:
         raise StateError("the list of deployed images cannot be read", where=str(path), why=str(error)) from error
-
-
-def _write(path: Path, entries: list[Deployed]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_LIST.dump_json(entries))
-    fresh.replace(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from binderops.delivery.results import EnvironmentStatus, Result
-from binderops.delivery.workspace import Workspace
+from binderops.delivery.workspace import Workspace, write_private
 
 
 class _Seen(Result):
@@ -24,11 +23,7 @@ def remember(workspace: Workspace, status: EnvironmentStatus) -> None:
     try:
         if not path.parent.is_dir():
             return
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(seen.model_dump_json())
-        fresh.replace(path)
+        write_private(path, seen.model_dump_json().encode())
     except OSError:
         return
 

@@ -10,6 +10,7 @@ from binderops.delivery.bringing import Gate, bring
 from binderops.delivery.progress import Progress, Step, running
 from binderops.delivery.results import UpResult
 from binderops.delivery.workspace import Workspace
+from binderops.state.values import get_path
 
 BuildImages = Callable[[Step], Awaitable[str]]
 """Builds what is missing and answers with words for people; wired by the command."""
@@ -50,8 +51,6 @@ async def up(workspace: Workspace, *, build_images: BuildImages, gate: Gate, pro
 
 def folder_link(computed: Mapping[str, Any], binder_url: str, folder: str) -> str | None:
     """Where visitors launch the folder that the proof uploaded; None where they are not offered uploaded folders."""
-    found: Any = computed
-    for key in ("binderhub", "config", "BinderHub", "repo_providers"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    prefixes = [prefix for prefix, provider in (found or {}).items() if provider == "LocalRepoProvider"]
+    providers: Mapping[str, Any] = get_path(computed, "binderhub.config.BinderHub.repo_providers") or {}
+    prefixes = [prefix for prefix, provider in providers.items() if provider == "LocalRepoProvider"]
     return urljoin(binder_url, f"v2/{prefixes[0]}/{folder.rsplit('/', 1)[-1]}/HEAD") if prefixes else None

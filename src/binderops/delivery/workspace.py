@@ -64,6 +64,15 @@ class Workspace:
         write_layer(self.generated_layer, {"global": {"machine": dict(facts)}} if facts else {})
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file of its folder by rename, for its owner alone. Raises OSError."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
 def write_layer(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a values layer by rename, for its owner alone: a package index's address may hold a password."""
     path.parent.mkdir(parents=True, exist_ok=True)
