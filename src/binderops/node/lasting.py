@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from binderops.podman.machine import CGROUP_ROOT, CgroupMode, cgroup_mode
+from binderops.podman.machine import CGROUP_ROOT, CgroupMode, cgroup_mode, remove_cgroup
 
 _log = structlog.get_logger("node")
 _SYSTEMDS = ("systemd", "unified")
@@ -37,14 +37,9 @@ def keep(node: str, pid: int, *, root: Path = CGROUP_ROOT, own: Path = Path("/pr
 def clear(node: str, *, root: Path = CGROUP_ROOT) -> None:
     """Remove the group of a node that is stopped."""
     for top in _tops(root):
-        group = _group(top, node)
-        with contextlib.suppress(OSError):
-            # A conmon ends some seconds after the last exec; a group with a process cannot be removed.
-            for pid in (group / "cgroup.procs").read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    (top / "cgroup.procs").write_text(pid)
-            group.rmdir()
-            group.parent.rmdir()  # unless other nodes' are in it
+        remove_cgroup(_group(top, node), top)
+        with contextlib.suppress(OSError):  # other nodes' are in it
+            _group(top, node).parent.rmdir()
 
 
 def _group(top: Path, node: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -32,6 +33,22 @@ def cgroup_mode(root: Path = CGROUP_ROOT) -> CgroupMode:
     if (root / "unified" / "cgroup.controllers").exists():
         return CgroupMode.HYBRID
     return CgroupMode.LEGACY
+
+
+def remove_cgroup(folder: Path, top: Path) -> None:
+    """Remove a control group of the hierarchy at `top`, and those below it."""
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    except FileNotFoundError:  # the engine removes them as well, and may be first
+        return
+    for entry in entries:
+        remove_cgroup(entry, top)
+    with contextlib.suppress(OSError):
+        # Only conmon is left, which ends some seconds after the last exec; a group with a process cannot be removed.
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                (top / "cgroup.procs").write_text(pid)
+        folder.rmdir()
 
 
 def oci_runtime(mode: CgroupMode) -> str:

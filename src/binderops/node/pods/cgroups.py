@@ -10,7 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from binderops.podman.machine import CGROUP_ROOT, PID_MAX, CgroupMode, cgroup_mode
+from binderops.podman.machine import CGROUP_ROOT, PID_MAX, CgroupMode, cgroup_mode, remove_cgroup
 
 SHARES_RANGE, WEIGHT_RANGE = (2, 262144), (1, 10000)
 
@@ -69,7 +69,7 @@ def _weight(shares: int) -> int:
 def remove(node: str, uid: str, *, root: Path = CGROUP_ROOT) -> None:
     """Remove the control groups of a pod whose containers are gone, in every hierarchy."""
     for top in _tops(root):
-        _remove_tree(top / "binderops" / node / uid, top)
+        remove_cgroup(top / "binderops" / node / uid, top)
 
 
 def left(node: str, *, root: Path = CGROUP_ROOT) -> set[str]:
@@ -84,28 +84,13 @@ def left(node: str, *, root: Path = CGROUP_ROOT) -> set[str]:
 def remove_all(node: str, *, root: Path = CGROUP_ROOT) -> None:
     """Remove the control groups of a node whose pods are gone."""
     for top in _tops(root):
-        _remove_tree(top / "binderops" / node, top)
+        remove_cgroup(top / "binderops" / node, top)
         with contextlib.suppress(OSError):  # other nodes' are in it
             (top / "binderops").rmdir()
 
 
 def _tops(root: Path) -> list[Path]:
     return [root] if cgroup_mode(root) is CgroupMode.UNIFIED else [path for path in root.iterdir() if path.is_dir()]
-
-
-def _remove_tree(folder: Path, top: Path) -> None:
-    try:
-        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
-    except FileNotFoundError:  # the engine removes them as well, and may be first
-        return
-    for entry in entries:
-        _remove_tree(entry, top)
-    with contextlib.suppress(OSError):
-        # Only conmon is left, which ends some seconds after the last exec; a group with a process cannot be removed.
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                (top / "cgroup.procs").write_text(pid)
-        folder.rmdir()
 
 
 def processes(node: str, uid: str, engine_id: str, *, root: Path = CGROUP_ROOT) -> list[int]:
