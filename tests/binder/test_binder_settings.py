@@ -24,7 +24,7 @@ def test_defaults_are_upstreams() -> None:
     assert found.launcher.model_dump() == {"retries": 4, "retry_delay": 4, "launch_timeout": 600}
     assert found.cleaner.max_age == 14400
     assert (found.rate.limit, found.rate.period_seconds) == (10, 3600)
-    assert found.build_pod.log_tail_lines == 100
+    assert found.build.log_tail_lines == 100
     assert found.quota.total_quota is None
     assert found.findings == ()
 

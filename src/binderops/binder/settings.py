@@ -154,8 +154,7 @@ class Settings:
     common: Global
     registry: RegistrySettings
     binder: traits.BinderHub
-    build: traits.BuildExecutor
-    build_pod: traits.KubernetesBuildExecutor
+    build: traits.KubernetesBuildExecutor
     cleaner: traits.KubernetesCleaner
     launcher: traits.Launcher
     quota: traits.LaunchQuota
@@ -176,7 +175,7 @@ class Settings:
     @property
     def build_image(self) -> str:
         """The image that build pods run."""
-        return self.build_pod.build_image or self.common.images.build.reference
+        return self.build.build_image or self.common.images.build.reference
 
     @property
     def image_prefix(self) -> str:
@@ -252,7 +251,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         proxies = TrustedProxies.model_validate(values.get("trustedProxies") or {})
         models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
         providers = {name: _inheriting(kind, "RepoProvider", sections) for name, kind in traits.PROVIDERS.items()}
-        build_pod = _inheriting(traits.KubernetesBuildExecutor, "BuildExecutor", sections)
+        build = _inheriting(traits.KubernetesBuildExecutor, "BuildExecutor", sections)
         quota = _inheriting(traits.KubernetesLaunchQuota, "LaunchQuota", sections)
     except ValidationError as error:
         raise ValuesError(
@@ -263,8 +262,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         common=common,
         registry=registry,
         binder=_as(models["BinderHub"], traits.BinderHub),
-        build=build_pod,
-        build_pod=build_pod,
+        build=build,
         cleaner=_as(models["KubernetesCleaner"], traits.KubernetesCleaner),
         launcher=_as(models["Launcher"], traits.Launcher),
         quota=quota,

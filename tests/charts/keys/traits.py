@@ -109,7 +109,7 @@ _ROWS = [
     Row("KubernetesBuildExecutor.build_image", "quay.example/b:7", _BUILD, f"{_BUILDER}.image"),
     Row("KubernetesBuildExecutor.extra_envs", {"OWN": "1"}, _BUILD, f"{_BUILDER}.env.OWN.value", "1"),
     Row("KubernetesBuildExecutor.image_pull_secrets", ["own"], _BUILD, "spec.imagePullSecrets", Has({"name": "own"})),
-    Row("KubernetesBuildExecutor.log_tail_lines", 7, "Binder", "build_pod.log_tail_lines"),
+    Row("KubernetesBuildExecutor.log_tail_lines", 7, "Binder", "build.log_tail_lines"),
     Row("KubernetesBuildExecutor.memory_request", "1G", _BUILD, f"{_BUILDER}.resources.requests.memory", str(1 << 30),
         base="no resources", apart="new name"),
     Row("KubernetesBuildExecutor.namespace", "own-builds", _BUILD, "metadata.namespace"),
@@ -122,7 +122,7 @@ _ROWS = [
         base="no resources"),
     Row("BinderHub.build_namespace", "own-builds", _BUILD, "metadata.namespace", apart=_OLD),
     Row("BinderHub.build_node_selector", {"n": "1"}, _BUILD, "spec.nodeSelector", apart=_OLD),
-    Row("BinderHub.log_tail_lines", 8, "Binder", "build_pod.log_tail_lines", apart=_OLD),
+    Row("BinderHub.log_tail_lines", 8, "Binder", "build.log_tail_lines", apart=_OLD),
     Row("BinderHub.pod_quota", 13, "Binder", "quota.total_quota", apart=_OLD),
 ]  # fmt: skip
 

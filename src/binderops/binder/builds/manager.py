@@ -89,7 +89,7 @@ class Builds:
         """The running build of this name, or a new one."""
         running = self._running.get(request.name)
         if running is None:
-            running = self._running[request.name] = RunningBuild(request, tail=self._settings.build_pod.log_tail_lines)
+            running = self._running[request.name] = RunningBuild(request, tail=self._settings.build.log_tail_lines)
             task = asyncio.create_task(self._run(running), name=request.name)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -183,7 +183,7 @@ class Builds:
     async def _follow(self, running: RunningBuild) -> None:
         attached = await self._submit(running)
         pod = await self._wait_for_start(running)
-        await self._stream_log(running, tail=self._settings.build_pod.log_tail_lines if attached else None)
+        await self._stream_log(running, tail=self._settings.build.log_tail_lines if attached else None)
         ended: Object | None = pod
         with suppress(TimeoutError):
             ended = await self._pods.wait_for_build(

@@ -43,7 +43,7 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str, *, pla
     """The manifest; `credential` is this build's own password for the registry, `place` the repository it pushes to."""
     environment = {
         **_machine_environment(settings.common.machine),
-        **settings.build_pod.extra_envs,
+        **settings.build.extra_envs,
         **_own_environment(settings, request, credential),
     }
     container = {
@@ -165,9 +165,9 @@ def _machine_environment(machine: Machine) -> dict[str, str]:
 
 
 def _resources(settings: Settings) -> dict[str, Any]:
-    if settings.build_pod.resources:
-        return settings.build_pod.resources
-    memory = settings.build_pod.memory_request
+    if settings.build.resources:
+        return settings.build.resources
+    memory = settings.build.memory_request
     return {"requests": {"memory": str(memory)}} if memory else {}
 
 
@@ -194,7 +194,7 @@ def _volumes(machine: Machine) -> list[dict[str, Any]]:
 def _placement(settings: Settings) -> dict[str, Any]:
     secrets = [
         {"name": item} if isinstance(item, str) else {"name": item.get("name", "")}
-        for item in settings.build_pod.image_pull_secrets
+        for item in settings.build.image_pull_secrets
     ]
     apart = {
         "weight": 100,
@@ -206,8 +206,8 @@ def _placement(settings: Settings) -> dict[str, Any]:
     placement: dict[str, Any] = {
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}}
     }
-    if settings.build_pod.node_selector:
-        placement["nodeSelector"] = settings.build_pod.node_selector
+    if settings.build.node_selector:
+        placement["nodeSelector"] = settings.build.node_selector
     if secrets:
         placement["imagePullSecrets"] = secrets
     return placement
