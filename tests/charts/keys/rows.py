@@ -9,9 +9,11 @@ of a list's entries or part of a text, `AMONG` the only entry of the value among
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from binderops.state.values import leaves
 
 # By what an entry of a list is named.
 _NAMES = ("name", "mountPath", "key", "secretName", "host", "path", "cidr")
@@ -72,20 +74,12 @@ class Row:
 
     def sets(self) -> dict[str, Any]:
         """Each key that it sets, with its value."""
-        return dict(_leaves(self.key, self.value))
+        return {".".join(path): value for path, value in leaves({self.key: self.value})}
 
 
 def below(prefix: str, rows: Iterable[Row], **more: Any) -> list[Row]:
     """Rows of one chart."""
     return [replace(row, key=prefix + row.key, **more) for row in rows]
-
-
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(f"{path}.{key}", item)
-    else:
-        yield path, value
 
 
 def found_at(thing: Any, place: str) -> Any:
