@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -128,6 +129,16 @@ async def test_a_secret_that_is_broken_or_deleted_comes_back(local: World) -> No
     second = await local.until(repaired)
     await local.client.delete(SECRET, "web-tls", local.namespace)
     await local.issued("web-tls", besides=second.leaf.serial_number)
+
+
+async def test_a_secret_that_is_deleted_while_nothing_is_under_way_comes_back(local: World) -> None:
+    local.start()
+    await local.client.create(ingress("web", local.namespace, ("web-tls", ["binder.localhost"])))
+    first = await local.issued("web-tls")
+    assert "web-tls" in await local.event("Issued", "web-tls")
+    await asyncio.sleep(2)  # what is still under way would look at the Secret once more by itself
+    await local.client.delete(SECRET, "web-tls", local.namespace)
+    await local.issued("web-tls", besides=first.leaf.serial_number)
 
 
 async def test_what_is_refused_is_told_on_the_ingress(local: World) -> None:

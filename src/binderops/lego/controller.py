@@ -166,9 +166,11 @@ class Controller:
     def _ingress_changed(self, *_: object) -> None:
         self._changed.set()
 
-    def _secret_changed(self, _: str, new: Object, old: Object | None) -> None:
+    def _secret_changed(self, event: str, new: Object, old: Object | None) -> None:
         """Somebody changed, made or removed a Secret of ours, or asked for something by its annotations."""
-        if old is None or old.get("data") != new.get("data") or _request(old) != _request(new):
+        # What is removed is told as it was last.
+        is_same = old is not None and old.get("data") == new.get("data") and _request(old) == _request(new)
+        if event == "DELETED" or not is_same:
             key = key_of(new)
             if key in self._wanted:
                 self._due[key] = datetime.now(UTC)
