@@ -5,6 +5,7 @@ PYTHON := /usr/bin/python3
 UV := .tools/bin/uv
 RUN := .venv/bin
 ENV ?= local
+LANES ?= 2
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
@@ -55,9 +56,9 @@ e2e: system environment charts  ## whole journeys, with real Podman, Helm, nginx
 	@scripts/system-packages --tests
 	@$(RUN)/pytest tests/e2e -q
 
-test: system environment charts  ## unit and e2e
+test: system environment charts  ## unit and e2e, in LANES lanes beside one another
 	@scripts/system-packages --tests
-	@$(RUN)/pytest tests -q
+	@$(RUN)/pytest tests -q -n $(LANES) --no-loadscope-reorder --durations 25
 
 again: environment  ## the tests that failed last
 	@$(RUN)/pytest tests -q --last-failed --last-failed-no-failures none

