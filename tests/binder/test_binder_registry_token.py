@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from tests.binder.build_pods import BuildPod, build_pod_of
+from tests.binder.cluster import Cluster
 from tests.binder.conftest import PULL_PASSWORD, Served
 
 from binderops.oci.tokens import Grants
@@ -50,7 +52,32 @@ async def test_the_pull_secret_reads_everything_and_writes_nothing(served: Serve
     assert access_of(await http.post(url, content=password, headers=kind)) == expected
 
 
-async def test_a_build_gets_what_it_was_given(served: Served, http: httpx.AsyncClient) -> None:
+BUILD = "build-x"
+
+
+@pytest.fixture
+async def build(served: Served, cluster: Cluster) -> AsyncIterator[BuildPod]:
+    async with build_pod_of(served, cluster, BUILD, "r2d-x") as pod:
+        yield pod
+
+
+async def test_a_builds_credential_ends_with_its_pod(served: Served, http: httpx.AsyncClient, build: BuildPod) -> None:
+    assert served.binder.credentials
+    url = f"{served.token_url}registry/token?scope=repository:r2d-x:push,pull"
+    login = ("build", served.binder.credentials.mint(BUILD, Grants(push=frozenset({"r2d-x"})), seconds=600))
+    assert access_of(await http.get(url, auth=login)) == {"r2d-x": ["pull", "push"]}
+    await build.end()
+    assert (await http.get(url, auth=login)).status_code == 401, "its pod has ended"
+    await build.remove()
+    assert (await http.get(url, auth=login)).status_code == 401, "its pod is gone"
+    await build.start("r2d-y")
+    assert (await http.get(url, auth=login)).status_code == 401, "a later build by that name has a place of its own"
+    later = ("build", served.binder.credentials.mint(BUILD, Grants(push=frozenset({"r2d-y"})), seconds=600))
+    url = url.replace("r2d-x", "r2d-y")
+    assert access_of(await http.get(url, auth=later)) == {"r2d-y": ["pull", "push"]}
+
+
+async def test_a_build_gets_what_it_was_given(served: Served, http: httpx.AsyncClient, build: BuildPod) -> None:
     assert served.binder.credentials
     grants = Grants(pull=frozenset({"base"}), push=frozenset({"r2d-x"}))
     password = served.binder.credentials.mint("build-x", grants, seconds=60)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.binder.build_pods import build_pod_of
 from tests.binder.cluster import Cluster, Run
 from tests.binder.conftest import Served
 from tests.oci.docker_registry import RunningRegistry
@@ -124,7 +125,10 @@ async def test_a_registry_without_the_base_gets_it_and_builds_mount_it(
         grants = Grants(pull=frozenset({repository}), push=frozenset({"r2d-mounts"}))
         assert served.binder.credentials is not None
         password = served.binder.credentials.mint("build-x", grants, seconds=60)
-        async with Registry(registry.host, Password("build", password), insecure=True) as builder:
+        async with (
+            build_pod_of(served, cluster, "build-x", "r2d-mounts"),
+            Registry(registry.host, Password("build", password), insecure=True) as builder,
+        ):
             for layer in Layout(places.layout).manifest().layers:
                 assert not await builder.has_blob("r2d-mounts", layer.digest)
                 assert await builder.mount_blob("r2d-mounts", layer.digest, source=repository)

@@ -64,9 +64,8 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str, *, pla
     return pod
 
 
-def seeding_pod(settings: Settings, image: str, credential: str) -> dict[str, Any]:
+def seeding_pod(settings: Settings, name: str, image: str, credential: str) -> dict[str, Any]:
     """The pod that sends the notebook base to the registry as `image`: a build's, without the right to mount."""
-    name = f"seed-base-{image.rpartition(':')[2]}"
     container = {
         "command": ["python", "-m", "binderops.build.seeding"],
         "args": [image],

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from binderops.binder.builds.manifest import SELECTOR
+from binderops.errors import NotFoundError
 from binderops.kube.client import Client
 from binderops.kube.informer import Informer
 from binderops.kube.kinds import POD, Object
@@ -60,6 +61,17 @@ class Pods:
     def build(self, name: str) -> Object | None:
         """One build pod as it was seen last."""
         return self._builds.get(self.build_namespace, name)
+
+    async def runs(self, name: str) -> Object | None:
+        """A build pod that has not ended, or None; the API is asked for one that no watch has told of yet.
+
+        Raises KubernetesError where that cannot be found out.
+        """
+        pod = self.build(name)
+        if pod is None:
+            with suppress(NotFoundError):
+                pod = await self.client.get(POD, name, self.build_namespace)
+        return None if is_finished(pod) else pod
 
     def observe(self, pod: Object) -> str:
         """Know a pod as the API just answered it, ahead of the watch; returns its uid."""

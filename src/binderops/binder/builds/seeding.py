@@ -96,8 +96,9 @@ class BaseSeeding:
         repository = self._settings.base_repository
         image = f"{self._settings.registry_host}/{repository}:{self.tag}"
         grants = Grants(push=frozenset({repository}))
-        credential = credentials.mint("seed-base", grants, seconds=_POD_SECONDS)
-        manifest = seeding_pod(self._settings, image, credential)
+        name = f"seed-base-{self.tag}"
+        credential = credentials.mint(name, grants, seconds=_POD_SECONDS)
+        manifest = seeding_pod(self._settings, name, image, credential)
         manifest["spec"]["activeDeadlineSeconds"] = int(_POD_SECONDS)
         try:
             pod = await self._pods.client.create(manifest)
