@@ -84,7 +84,7 @@ SOAK ?= 500
 
 soak: system environment charts  ## SOAK launches, and what is left of them: memory, files, rules, objects, disk
 	@SOAK=$(SOAK) BINDEROPS_E2E_NAME=soak BINDEROPS_E2E_PORT=18880 BINDEROPS_E2E_API=17443 \
-	  BINDEROPS_E2E_ADDRESS=198.51.100.3 $(RUN)/pytest tests/e2e/test_e2e_soak.py -q -s
+	  BINDEROPS_E2E_ADDRESS=198.51.100.6 $(RUN)/pytest tests/e2e/test_e2e_soak.py -q -s
 
 kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
 	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s

@@ -58,15 +58,15 @@ class Host:
 
 @contextlib.contextmanager
 def host(name: str, address: str) -> Iterator[Host]:
-    """A host at ADDRESS/30; this machine has the network's other address and is its gateway."""
-    own = IPv4Interface(f"{address}/30")
+    """A host at `address`; this machine has the other address of its pair (RFC 3021) and is its gateway."""
+    own = IPv4Interface(f"{address}/31")
     here = next(other for other in own.network.hosts() if other != own.ip)
     _refuse_a_used_network(own.ip)
     made = Host(name, address)
     ip("netns", "add", name)
     try:
         ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("address", "add", f"{here}/30", "dev", name)
+        ip("address", "add", f"{here}/31", "dev", name)
         ip("link", "set", name, "up")
         for command in (
             ("address", "add", str(own), "dev", "eth0"),
