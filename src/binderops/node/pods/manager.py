@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
-from binderops.errors import BinderOpsError, EngineError
+from binderops.errors import BinderOpsError, EngineError, EngineNotFoundError, EngineUnavailableError
 from binderops.kube.informer import EventType, Informer
 from binderops.kube.kinds import Object
 from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
@@ -141,13 +143,34 @@ class Manager:
         by_pod: dict[str, list[Record]] = defaultdict(list)
         attached = await self._kit.network.attached()
         for found in await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",)):
-            record = record_of(await self._kit.podman.containers.inspect(str(found["Id"])))
+            record = await self._record(found)
+            if record is None:
+                continue
             # Without the network it ran in (the machine was restarted) even an init container's work is lost.
             if record.state == "created" or record.pod_uid not in attached:
                 await self._kit.podman.containers.remove(record.id, force=True)
             else:
                 by_pod[record.pod_uid].append(record)
         self._adopted = dict(by_pod)
+
+    async def _record(self, found: Mapping[str, Any]) -> Record | None:
+        """What the engine tells of a container; None for one that is torn and was removed.
+
+        What was made just before a power cut may be half on the disk: such a container can never run again, and must
+        not keep those of other pods from being found.
+        """
+        identity = str(found["Id"])
+        try:
+            return record_of(await self._kit.podman.containers.inspect(identity))
+        except EngineNotFoundError:
+            return None
+        except EngineError as error:
+            # Without a reason it is no refusal: the engine did not answer in time.
+            if found.get("State") == "running" or isinstance(error, EngineUnavailableError) or not error.why:
+                raise
+            log.warning("a container is torn and removed", container=found.get("Names"), error=str(error))
+            await self._kit.podman.containers.remove(identity, force=True)
+            return None
 
     async def _remove_orphans(self) -> None:
         """Remove containers, networks and volumes of pods that the API does not know."""
@@ -196,7 +219,7 @@ class Manager:
 
     async def _adopt_pod(self, pod: Object) -> None:
         found = await self._kit.podman.containers.list_all(labels=(f"{records.POD_UID}={uid_of(pod)}",))
-        inspected = [record_of(await self._kit.podman.containers.inspect(str(entry["Id"]))) for entry in found]
+        inspected = [record for entry in found if (record := await self._record(entry)) is not None]
         for record in inspected:
             if record.state == "created":
                 await self._kit.podman.containers.remove(record.id, force=True)
