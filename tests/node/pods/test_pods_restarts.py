@@ -121,6 +121,47 @@ async def test_a_restarted_node_knows_no_back_off(client: Client, make: Any, wai
     assert [event for event in events.items if event["reason"] == "BackOff"] == []
 
 
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+async def test_a_container_whose_monitor_was_killed_is_ended_and_its_policy_decides(
+    client: Client, make: Any, wait_for: Any, node: Node, policy: str
+) -> None:
+    name = f"unwatched-{policy.lower()}"
+    await make(name, "echo begun; sleep 1000", restartPolicy=policy)
+    before = await wait_for(name, is_pod_ready)
+    identity = status_of(before)["containerID"].removeprefix("podman://")
+    async with Podman(node.socket) as podman:
+        state = (await podman.containers.inspect(identity))["State"]
+    os.kill(state["ConmonPid"], signal.SIGKILL)
+    if policy == "Always":
+        after = await wait_for(name, lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
+        assert status_of(after)["lastState"]["terminated"]["exitCode"] == 137
+        assert await logs_of(client, name) == "begun\n"
+    else:
+        after = await wait_for(name, ended)
+        assert after["status"]["phase"] == "Failed"
+        assert status_of(after)["state"]["terminated"]["exitCode"] == 137
+    assert await exits.ended(state["Pid"], timeout=0)
+    events = await client.list(EVENT, "default", fields=f"involvedObject.uid={before['metadata']['uid']}")
+    assert [
+        (each["type"], "conmon" in each["message"]) for each in events.items if each["reason"] == "MonitorLost"
+    ] == [("Warning", True)]
+
+
+async def test_a_monitor_killed_while_the_node_is_away_is_missed_at_its_start(
+    make: Any, wait_for: Any, node: Node
+) -> None:
+    await make("away")
+    before = await wait_for("away", is_pod_ready)
+    node.end(signal.SIGKILL)
+    async with Podman(node.socket) as podman:
+        found = await podman.containers.inspect(status_of(before)["containerID"].removeprefix("podman://"))
+    os.kill(found["State"]["ConmonPid"], signal.SIGKILL)
+    node.start()
+    after = await wait_for("away", lambda pod: is_pod_ready(pod) and status_of(pod)["restartCount"] == 1)
+    assert status_of(after)["containerID"] != status_of(before)["containerID"]
+    assert await exits.ended(found["State"]["Pid"], timeout=0)
+
+
 async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_for: Any, node: Node) -> None:
     await make("steady")
     before = await wait_for("steady", is_pod_ready)

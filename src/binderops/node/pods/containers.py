@@ -14,6 +14,7 @@ from binderops.node.pods import cgroups, ending, starting
 from binderops.node.pods.actions import Outcome
 from binderops.node.pods.exits import ended
 from binderops.node.pods.kit import Kit
+from binderops.node.pods.monitors import outlived
 from binderops.node.pods.probes import Kind, Prober
 from binderops.node.pods.records import Record, full_name
 from binderops.node.pods.restarts import BackOff
@@ -77,7 +78,7 @@ class Containers:
         """Watch a running container: its end, and its probes."""
         record = unit.view.record
         assert record is not None
-        unit.watch = asyncio.create_task(self._await_exit(unit, record))
+        unit.watch = asyncio.create_task(self._await_exit(unit, record, sandbox))
 
         async def perform(probe: Mapping[str, Any], timeout: float) -> Outcome:
             return await self._kit.actions.perform(
@@ -125,9 +126,21 @@ class Containers:
             unit.begin(self.stop(unit, sandbox, self._grace_of(unit, kind)), self._wake)
         self._wake()
 
-    async def _await_exit(self, unit: Unit, record: Record) -> None:
-        await ended(record.pid)
+    async def _await_exit(self, unit: Unit, record: Record, sandbox: Sandbox) -> None:
+        if await outlived(record):
+            self._end_unwatched(unit, sandbox)
+            await ended(record.pid)
         await self.note_exit(unit, record)
+
+    def _end_unwatched(self, unit: Unit, sandbox: Sandbox) -> None:
+        self._event(
+            "MonitorLost",
+            f"The monitor (conmon) of container {unit.view.name} ended: output is lost and its end would not be seen, "
+            "so it is ended now, and the pod's restartPolicy decides",
+            "Warning",
+        )
+        if not unit.busy:
+            unit.begin(self.stop(unit, sandbox, ending.grace_seconds(self._pod())), self._wake)
 
     async def _note_end(self, unit: Unit, record: Record) -> None:
         """Take over how a container ended; its exit is seen in several ways, an older attempt's changes nothing."""

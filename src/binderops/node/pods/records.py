@@ -24,7 +24,10 @@ State = Literal["created", "running", "exited"]
 
 
 class Record(NamedTuple):
-    """One attempt at running one container of a pod; times are None where the engine has none yet."""
+    """One attempt at running one container of a pod; times are None where the engine has none yet.
+
+    `monitor` is the process that watches the container's, `pid`.
+    """
 
     id: str
     pod_uid: str
@@ -39,6 +42,7 @@ class Record(NamedTuple):
     image_id: str
     log: str
     pid: int = 0
+    monitor: int = 0
 
 
 def labels(node: str, pod: Object, container: str, attempt: int) -> dict[str, str]:
@@ -74,7 +78,8 @@ def record_of(inspected: Mapping[str, Any]) -> Record:
         container=str(found.get(CONTAINER, "")),
         attempt=int(found.get(ATTEMPT, "0")),
         state=_state(status),
-        exit_code=int(state.get("ExitCode") or 0),
+        # The engine's -1 says that nobody noted how it ended.
+        exit_code=code if (code := int(state.get("ExitCode") or 0)) >= 0 else LOST_EXIT_CODE,
         oom_killed=bool(state.get("OOMKilled")),
         error=str(state.get("Error") or ""),
         started_at=_time(state.get("StartedAt")),
@@ -82,6 +87,7 @@ def record_of(inspected: Mapping[str, Any]) -> Record:
         image_id=str(inspected.get("Image") or ""),
         log=str(((inspected.get("HostConfig") or {}).get("LogConfig") or {}).get("Path") or ""),
         pid=int(state.get("Pid") or 0),
+        monitor=int(state.get("ConmonPid") or 0),
     )
 
 
