@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
+from binderops import logs
 from binderops.authorities import ADDED_VARIABLE, trust_added_authorities
 from binderops.binder.application import open_binder
 from binderops.binder.serving import listener, serve_until_told
@@ -41,7 +42,7 @@ def main() -> int:
     trust_machine(os.environ, arguments.config_dir.parent)
     try:
         settings = load(arguments.config_dir)
-        _start_log(debug=settings.binder.debug)
+        logs.configure(level=logging.DEBUG if settings.binder.debug else logging.INFO)
         keep_apart()
         collect_rarely()
         ports = Ports(arguments.port, arguments.token_port)
@@ -90,22 +91,6 @@ class Ports(NamedTuple):
 
     web: int
     token: int
-
-
-def _start_log(*, debug: bool) -> None:
-    level = logging.DEBUG if debug else logging.INFO
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
 
 if __name__ == "__main__":

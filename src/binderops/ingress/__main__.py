@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from binderops import logs
 from binderops.errors import BinderOpsError
 from binderops.ingress.controller import Arguments, run
 from binderops.ingress.routing import Key
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 def main(argv: list[str] | None = None) -> int:
     """Runs until SIGTERM; 1 when nginx or the API made it impossible to go on."""
     options = _parser().parse_args(argv)
+    logs.configure()
     arguments = Arguments(
         ingress_class=options.ingress_class,
         watch_namespace=options.watch_namespace,

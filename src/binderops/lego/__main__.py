@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from binderops import logs
 from binderops.authorities import trust_added_authorities
 from binderops.errors import BinderOpsError, UsageError
 from binderops.kube.client import Client
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     level = os.environ.get("LEGO_LOG_LEVEL", "info").upper()
     number = logging.getLevelNamesMapping().get(level, logging.INFO)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logs.configure(level=number)
     trust_added_authorities(os.environ, Path(tempfile.gettempdir()) / "authorities.crt")
     try:
         settings = _settings(options, os.environ)

@@ -17,10 +17,11 @@ from typing import IO, Any
 
 import structlog
 
+from binderops import logs
 from binderops.errors import BinderOpsError, MachineError
 from binderops.fingerprint import program_digest
 from binderops.memory import give_back, keep_apart
-from binderops.node import control, logs
+from binderops.node import control
 from binderops.node.api import server
 from binderops.node.arguments import parse
 from binderops.node.config import NodeConfig, load_config, read_config

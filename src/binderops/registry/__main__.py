@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import start_http_server
 
+from binderops import logs
 from binderops.kube.quantity import to_bytes
 from binderops.registry.budget import Thresholds
 from binderops.registry.cleaner import LOOK_SECONDS, REST_SECONDS, Budget, Cleaner
@@ -27,15 +28,7 @@ INTERVAL, REST = "DOCKER_IMAGE_CLEANER_INTERVAL_SECONDS", "IMAGE_CLEANER_REST_SE
 def main(argv: list[str] | None = None) -> int:
     """Clean up until it is ended: whatever it is doing then, the next one goes on with."""
     options = _parser().parse_args(argv)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure()
     thresholds = Thresholds(options.threshold_type, options.high, options.low, options.capacity)
     storage, metrics = Storage(options.storage), Metrics()
     uses = Uses(storage)

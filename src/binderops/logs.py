@@ -1,4 +1,4 @@
-"""The node's log: structlog to stderr, one JSON object a line, or colours for people."""
+"""The log of each program that runs on: structlog to stderr, one JSON object a line, or colours for people."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class PatientStream:
             self._lost += 1
 
 
-def configure(form: str | None) -> None:
-    """Log to stderr as `json` or `console` (None: by whether stderr is a terminal)."""
+def configure(form: str | None = None, *, level: int = logging.INFO) -> None:
+    """Log to stderr what is of `level` or above, as `json` or `console` (None: by whether stderr is a terminal)."""
     console = form == "console" or (form is None and sys.stderr.isatty())
     # Tracebacks without local variables: those may hold a Secret's content.
     processors: list[structlog.typing.Processor] = [
@@ -56,7 +56,7 @@ def configure(form: str | None) -> None:
     stream = cast(TextIO, PatientStream(sys.stderr))
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
