@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -27,6 +28,7 @@ from binderops.images.definitions import BASE, CHILDREN, Sources
 from binderops.images.engine import ImageEngine
 from binderops.images.progress import ImageProgress
 from binderops.images.rootfs import REPOSITORY_OF_ROOT, root_options
+from binderops.podman.tears import torn_images
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
@@ -102,6 +104,18 @@ async def test_built_kept_rebuilt(state: Path, project: Sources) -> None:
     (project.root / "images/base/content").write_text("two")
     outcome = await build(state, project)
     assert {name for name, how in outcome.items() if how == "kept"} == {"debian"}
+
+
+async def test_what_a_power_cut_tore_is_built_anew(state: Path, project: Sources) -> None:
+    await build(state, project)
+    places = ImagePlaces(state)
+    images = json.loads((places.storage / "overlay-images/images.json").read_bytes())
+    layer = next(each["layer"] for each in images if "localhost/binderops/notebook:latest" in (each.get("names") or []))
+    (places.storage / "overlay" / layer / "diff/notebook").write_text("")  # written back too late
+    (places.configuration / "boot-id").write_text("the run before\n")
+    outcome = await build(state, project)
+    assert {name for name, how in outcome.items() if how == "built"} == {"notebook"}
+    assert torn_images(places.storage, files=True) == {}
 
 
 async def test_a_silent_index_is_named_before_anything_is_built_and_never_asked_when_all_is_there(

@@ -14,6 +14,7 @@ from binderops.images.definitions import REPOSITORY
 from binderops.images.engine import ImageEngine
 from binderops.images.lockfile import ImageLock
 from binderops.images.progress import Reporter
+from binderops.podman.tears import torn_images
 
 NAME = "build-base"
 # Inside the store that pods mount: containers/storage ignores what it does not know.
@@ -35,7 +36,7 @@ async def prepare_build_base(engine: ImageEngine, lock: ImageLock, *, reporter: 
     root = engine.places.build_base
     version = lock.images["notebook"].digest.removeprefix("sha256:")[:12]
     link = engine.places.build_base_storage
-    if link.is_symlink() and link.readlink() == Path(version) and (root / version / "complete").exists():
+    if link.is_symlink() and link.readlink() == Path(version) and _is_whole(root / version, engine):
         reporter.tell(NAME, "kept")
         return
     root.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -62,6 +63,10 @@ async def prepare_build_base(engine: ImageEngine, lock: ImageLock, *, reporter: 
     _point(link, version)
     _remove_old(root, keep=version)
     reporter.tell(NAME, "built")
+
+
+def _is_whole(target: Path, engine: ImageEngine) -> bool:
+    return (target / "complete").exists() and not torn_images(target, files=engine.restarted)
 
 
 def _give(folder: Path, uid: int) -> None:

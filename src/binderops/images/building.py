@@ -71,6 +71,8 @@ async def build_images(
     async with exclusive(places.mutex, timeout_seconds=_WAIT_SECONDS, waiting=waiting):
         engine = ImageEngine(places)
         await engine.prepare()
+        for why in engine.torn:
+            reporter.tell("images", "building", f"one was not whole on the disk and is built anew: {why}")
         write_machine_folder(engine.machine_folder, settings, suite=SUITE)
         builder = _Builder(engine=engine, sources=sources, reporter=reporter)
         await builder.refuse_without_network(settings, pulled_root)

@@ -6,6 +6,7 @@ why they may be built by the engine itself. A user's repository never is (design
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from binderops.images.packages import MOUNT_POINT
 from binderops.images.places import ImagePlaces
 from binderops.images.programs import run_program
 from binderops.podman.machine import cgroup_mode, default_ulimits, oci_runtime
+from binderops.podman.tears import Restarts, make_removable, torn_images
 
 _QUICK_SECONDS = 60.0
 
@@ -29,6 +31,10 @@ class ImageEngine:
         self._containers_conf = places.configuration / "containers.conf"
         self._storage_conf = places.configuration / "storage.conf"
         self.machine_folder = places.configuration / "machine"
+        self.restarted = False
+        """Whether this is the first use since the machine was started: what was written last may be torn."""
+        self.torn: tuple[str, ...] = ()
+        """What was wrong with the images that `prepare` removed."""
 
     async def prepare(self) -> None:
         """Write the configuration, and remove what an interrupted build left behind."""
@@ -41,6 +47,19 @@ class ImageEngine:
         left = await self.podman("container", "ls", "--all", "--external", "--quiet", what="looking for leftovers")
         if left:
             await self.podman("rm", "--force", "--time", "0", *left, what="removing leftovers")
+        await self._remove_torn()
+
+    async def _remove_torn(self) -> None:
+        """Remove what a power cut tore, the steps of builds too: it is built anew."""
+        restarts = Restarts(self.places.configuration / "boot-id")
+        self.restarted = restarts.seen()
+        torn = await asyncio.to_thread(torn_images, self.places.storage, files=self.restarted)
+        if torn:
+            make_removable(self.places.storage)
+        for identity in torn:
+            await self.podman("rmi", "--force", identity, what="removing an image that is not whole on the disk")
+        self.torn = tuple(torn.values())
+        restarts.note()
 
     async def podman(
         self,

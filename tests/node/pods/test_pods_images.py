@@ -15,7 +15,7 @@ from tests.node.pods.conftest import Node, free_port
 from tests.podman.tiny import TINY
 
 from binderops.kube.client import Client
-from binderops.kube.kinds import ENDPOINT_SLICE, SECRET, SERVICE, SERVICE_ACCOUNT
+from binderops.kube.kinds import ENDPOINT_SLICE, EVENT, SECRET, SERVICE, SERVICE_ACCOUNT
 from binderops.kube.objects import is_pod_ready
 from binderops.node.pods.engine import engine_settings
 from binderops.podman import Podman, command
@@ -81,6 +81,27 @@ async def push(node: Node) -> str:
     return digest.read_text().strip()
 
 
+async def a_power_cut_tears_the_image(client: Client, node: Node, wait_for: Any) -> None:
+    """The pulled image's program is empty when the machine is back: the image is removed, and pulled once more."""
+    node.end()
+    await run(node.command("stop"), environment=node.environment, timeout=60)
+    storage = engine_settings(node.config).storage
+    images = json.loads((storage / "overlay-images/images.json").read_bytes())
+    torn = next(image for image in images if f"{NAME}:1" in (image.get("names") or []))
+    program = storage / "overlay" / torn["layer"] / "diff/bin/busybox"
+    whole = program.stat().st_size
+    program.write_bytes(b"")
+    (node.config.state / "boot-id").write_text("the run before\n")
+    node.start()
+    pod = await wait_for("tagged", is_pod_ready)
+    assert pod["status"]["containerStatuses"][0]["imageID"].startswith(f"{NAME}@sha256:")
+    events = (await client.list(EVENT, "default", fields=f"involvedObject.name={node.name}")).items
+    assert [event["type"] for event in events if event["reason"] == "TornImage"] == ["Warning"]
+    images = json.loads((storage / "overlay-images/images.json").read_bytes())
+    layer = next(image["layer"] for image in images if f"{NAME}:1" in (image.get("names") or []))
+    assert (storage / "overlay" / layer / "diff/bin/busybox").stat().st_size == whole
+
+
 async def test_pulls_with_the_pods_and_the_accounts_secret(
     client: Client, node: Node, registry: int, make: Any, wait_for: Any
 ) -> None:
@@ -122,6 +143,8 @@ async def test_pulls_with_the_pods_and_the_accounts_secret(
         await make("pinned", container={"image": image, "imagePullPolicy": "Always"}, serviceAccountName="puller")
         pod = await wait_for("pinned", is_pod_ready)
         assert pod["status"]["containerStatuses"][0]["imageID"] == f"{NAME}@{digest}"
+
+        await a_power_cut_tears_the_image(client, node, wait_for)
     finally:
         await client.delete(SERVICE, "registry", "default")
         await client.delete(ENDPOINT_SLICE, "registry", "default")

@@ -23,6 +23,7 @@ from binderops.node.pods.kit import Kit
 from binderops.node.pods.logkeeping import LogKeeper
 from binderops.node.pods.records import Record, record_of
 from binderops.node.pods.sources import objects_of
+from binderops.node.pods.tearing import remove_torn_images
 from binderops.node.pods.worker import PodWorker
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,7 @@ class Manager:
         """
         await self._pods.synced.wait()
         await self._adopt()
+        await remove_torn_images(self._kit)
         self._pods.subscribe(self._changed)
         await self._remove_orphans()
         self._ready.set()
