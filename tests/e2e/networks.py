@@ -25,10 +25,11 @@ socketserver.ThreadingTCPServer((address, int(port)), handler).serve_forever()
 
 @dataclass
 class Host:
-    """A host at `address`, in the namespace `name`, and the programs that run on it."""
+    """A host at `address`, in the namespace `name`, and its programs; this machine is its `gateway`."""
 
     name: str
     address: str
+    gateway: str
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *command: str, port: int) -> None:
@@ -62,7 +63,7 @@ def host(name: str, address: str) -> Iterator[Host]:
     own = IPv4Interface(f"{address}/31")
     here = next(other for other in own.network.hosts() if other != own.ip)
     _refuse_a_used_network(own.ip)
-    made = Host(name, address)
+    made = Host(name, address, str(here))
     ip("netns", "add", name)
     try:
         ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)

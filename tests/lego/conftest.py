@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lego.pebble import ROOT, Pebble
+from tests.lego.pebble import Pebble, build_programs
+from tests.lego.warm import Warm
 from tests.lego.world import World
 from tests.node_api import RunningApi
 
 from binderops.kube.client import Client
 
-BUILD_SECONDS = 900
-
 
 @pytest.fixture(scope="session")
 def test_programs() -> None:
     """Pebble and its DNS server, built once."""
-    command = [str(ROOT / "scripts" / "test-programs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
-    if done.returncode != 0:
-        pytest.fail(f"the programs for tests cannot be built: {done.stderr.strip()[-2000:]}")
+    build_programs()
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +30,19 @@ def lego_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts the controller's program in a twentieth of a second."""
+    made = Warm()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-async def world(lego_api: RunningApi, tmp_path: Path) -> AsyncIterator[World]:
+async def world(lego_api: RunningApi, tmp_path: Path, warm: Warm) -> AsyncIterator[World]:
     """A namespace and a controller that is not started yet."""
     async with Client.from_kubeconfig(lego_api.kubeconfig) as client:
-        made = World(client, lego_api.kubeconfig, tmp_path)
+        made = World(client, lego_api.kubeconfig, tmp_path, warm)
         await made.make()
         yield made
         await made.remove()

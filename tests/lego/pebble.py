@@ -9,11 +9,12 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 
 from binderops.lego.authority import issue, make_authority
@@ -22,6 +23,15 @@ from binderops.lego.pairs import KeyKind, chain_pem, key_pem
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".tools" / "go" / "bin"
 START_SECONDS = 20.0
+BUILD_SECONDS = 900
+
+
+def build_programs() -> None:
+    """Build Pebble and its DNS server, once for this clone; fails the test where that is not possible."""
+    command = [str(ROOT / "scripts" / "test-programs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"the programs for tests cannot be built: {done.stderr.strip()[-2000:]}")
 
 
 def free_port() -> int:
@@ -31,22 +41,34 @@ def free_port() -> int:
 
 
 class Pebble:
-    """One Pebble. Every host resolves to 127.0.0.1, and challenges are looked for at `http_port`."""
+    """One Pebble at `address`. Every host resolves to `hosts_at`, and challenges are looked for at its `http_port`.
+
+    `within` is what its programs are started by: `ip netns exec NAME` for one on a host of the tests' own.
+    """
 
     def __init__(
-        self, folder: Path, *, http_port: int, validity: int = 7776000, external: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        http_port: int,
+        validity: int = 7776000,
+        external: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
+        hosts_at: str = "127.0.0.1",
+        within: Sequence[str] = (),
     ):
-        self.folder = folder
+        self.folder, self.address, self.hosts_at, self.within = folder, address, hosts_at, within
+        self.name = "localhost" if address == "127.0.0.1" else address
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.management, self.dns, self.dns_management = (free_port() for _ in range(4))
         authority = make_authority()
-        pair = issue(authority, ["localhost", "127.0.0.1"], KeyKind())
+        pair = issue(authority, [self.name, "127.0.0.1"], KeyKind())
         (folder / "ca.pem").write_text(chain_pem(authority.chain))
         (folder / "cert.pem").write_text(chain_pem(pair.chain))
         (folder / "key.pem").write_text(key_pem(pair.key))
         settings: dict[str, Any] = {
-            "listenAddress": f"127.0.0.1:{self.port}",
-            "managementListenAddress": f"127.0.0.1:{self.management}",
+            "listenAddress": f"{address}:{self.port}",
+            "managementListenAddress": f"{address}:{self.management}",
             "certificate": str(folder / "cert.pem"),
             "privateKey": str(folder / "key.pem"),
             "httpPort": http_port,
@@ -64,7 +86,7 @@ class Pebble:
 
     @property
     def directory(self) -> str:
-        return f"https://localhost:{self.port}/dir"
+        return f"https://{self.name}:{self.port}/dir"
 
     @property
     def ca(self) -> Path:
@@ -73,28 +95,14 @@ class Pebble:
     def start(self, **settings: str) -> None:
         """`settings` are PEBBLE_*: WFE_NONCEREJECT, AUTHZREUSE, VA_NOSLEEP, VA_SLEEPTIME, CHAIN_LENGTH."""
         environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | {f"PEBBLE_{k}": v for k, v in settings.items()}
-        dns = [str(PROGRAMS / "pebble-challtestsrv"), "-dnsserver", f"127.0.0.1:{self.dns}", "-defaultIPv6", ""]
-        dns += [
-            "-management",
-            f"127.0.0.1:{self.dns_management}",
-            "-http01",
-            "",
-            "-https01",
-            "",
-            "-tlsalpn01",
-            "",
-            "-doh",
-            "",
-        ]
-        pebble = [
-            str(PROGRAMS / "pebble"),
-            "-config",
-            str(self.folder / "config.json"),
-            "-dnsserver",
-            f"127.0.0.1:{self.dns}",
-        ]
-        for command in (dns, [*pebble, "-strict"]):
-            with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
+        names_at = f"127.0.0.1:{self.dns}"
+        unused = [part for server in ("http01", "https01", "tlsalpn01", "doh") for part in (f"-{server}", "")]
+        dns = ["-dnsserver", names_at, "-defaultIPv4", self.hosts_at, "-defaultIPv6", "", *unused]
+        dns += ["-management", f"127.0.0.1:{self.dns_management}"]
+        pebble = ["-config", str(self.folder / "config.json"), "-dnsserver", names_at, "-strict"]
+        for program, arguments in (("pebble-challtestsrv", dns), ("pebble", pebble)):
+            command = [*self.within, str(PROGRAMS / program), *arguments]
+            with (self.folder / f"{program}.log").open("ab") as log:
                 self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -126,18 +134,18 @@ class Pebble:
 
     def root(self) -> x509.Certificate:
         """The root that certificates of this Pebble lead to."""
-        return x509.load_pem_x509_certificate(self.ask("GET", f"https://localhost:{self.management}/roots/0"))
+        return x509.load_pem_x509_certificate(self.ask("GET", f"https://{self.name}:{self.management}/roots/0"))
 
     def set_window(self, certificate: x509.Certificate, start: datetime, end: datetime) -> None:
         """Suggest a window for a certificate."""
         pem = chain_pem([certificate])
         window = {"suggestedWindow": {"start": _rfc3339(start), "end": _rfc3339(end)}}
         body = {"certificate": pem, "ariResponse": json.dumps(window)}
-        self.ask("POST", f"https://localhost:{self.management}/set-renewal-info/", body)
+        self.ask("POST", f"https://{self.name}:{self.management}/set-renewal-info/", body)
 
     def status_of(self, serial: int) -> str:
         """`Valid` or `Revoked`, as Pebble's management tells it."""
-        answer = self.ask("GET", f"https://localhost:{self.management}/cert-status-by-serial/{serial:x}")
+        answer = self.ask("GET", f"https://{self.name}:{self.management}/cert-status-by-serial/{serial:x}")
         return str(json.loads(answer)["Status"])
 
 

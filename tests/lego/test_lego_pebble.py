@@ -30,6 +30,7 @@ TABLE = list(product(["5", "90"], ["0", "50", "100"])) if WHOLE else [("90", "0"
 
 async def test_an_ingress_that_asks_gets_a_certificate(world: World, new_pebble: NewPebble) -> None:
     pebble = new_pebble(AUTHZREUSE="0")
+    world.warm = None
     world.start()
     await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org", "b.example.org"])))
     pair = await world.issued("web-tls")
@@ -60,6 +61,7 @@ async def _annotation(world: World, name: str) -> str | None:
 async def test_every_awkwardness(world: World, new_pebble: NewPebble, rejects: str, reuse: str) -> None:
     """Nonces refused, proofs asked for again or not, and validations that begin when they like."""
     new_pebble(WFE_NONCEREJECT=rejects, AUTHZREUSE=reuse, VA_NOSLEEP="", VA_SLEEPTIME=LONGEST_DELAY)
+    world.warm = None  # its memory is measured
     world.start()
     await all_get_certificates(world, hosts=HOSTS, ingresses=INGRESSES, seconds=60 + 10 * int(LONGEST_DELAY))
     before = {number: await world.issued(f"tls{number}") for number in range(INGRESSES)}
@@ -73,6 +75,7 @@ async def test_every_awkwardness(world: World, new_pebble: NewPebble, rejects: s
 @pytest.mark.slow
 async def test_fifty_hosts_over_twenty_ingresses_within_a_minute(world: World, new_pebble: NewPebble) -> None:
     new_pebble(WFE_NONCEREJECT="90", AUTHZREUSE="50")
+    world.warm = None  # its memory is measured
     world.start()
     took = await all_get_certificates(world, hosts=50, ingresses=20, seconds=60)
     assert took <= 60, f"{took:.1f} s"

@@ -56,7 +56,7 @@ async def test_a_certificate_is_had_with_the_chart_s_own_rights(
         user["user"] = {"token": token}
     world.kubeconfig = world.folder / "kubeconfig"
     world.kubeconfig.write_text(json.dumps(admin))
-    world.everywhere = not one
+    world.everywhere, world.warm = not one, None
     world.start()
     await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
     first = await world.issued("web-tls")

@@ -106,6 +106,7 @@ async def test_no_handshake_fails_while_certificates_of_a_minute_are_renewed(
     # As in a pod: for a tenth of a second nginx's old workers take connections beside the new ones.
     world.self_check_passes = 0
     proxy.start()
+    world.warm = None
     world.start()
     await world.client.create(ingress("web", world.namespace, ("web-tls", HOSTS)))
     await world.issued("web-tls")

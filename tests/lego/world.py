@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 from tests.lego.pebble import free_port
+from tests.lego.warm import Program, Warm
 
 from binderops.errors import NotFoundError
 from binderops.kube import certificates as names
@@ -47,8 +48,9 @@ def ingress(name: str, namespace: str, *blocks: tuple[str, Iterable[str]], **ann
 class World:
     """One namespace, one controller."""
 
-    def __init__(self, client: Client, kubeconfig: Path, folder: Path) -> None:
+    def __init__(self, client: Client, kubeconfig: Path, folder: Path, warm: Warm) -> None:
         self.client, self.kubeconfig, self.folder = client, kubeconfig, folder
+        self.warm: Warm | None = warm  # None: started as a pod starts it, imports and all
         self.namespace = "t-lego-" + secrets.token_hex(4)
         self.port = free_port()
         self.solver_address, self.self_check_port = ADDRESS, 0  # 0: the solver's own
@@ -59,7 +61,7 @@ class World:
         self.issuers: dict[str, Any] = {}
         self.arguments: list[str] = []
         self.environment: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Program | None = None
 
     async def make(self) -> None:
         await self.client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
@@ -71,24 +73,28 @@ class World:
             await self.client.delete(INGRESS, found["metadata"]["name"], self.namespace)
         await self.client.delete(NAMESPACE, self.namespace)
 
-    def start(self, name: str = "kube-lego-0") -> subprocess.Popen[bytes]:
+    def start(self, name: str = "kube-lego-0") -> subprocess.Popen[bytes] | Program:
         """Start the program as the pod `name` (one process; more by calling it again with another port)."""
         file = self.folder / "issuers.yaml"
         file.write_text(yaml.safe_dump(self.issuers))
-        command = [sys.executable, "-m", "binderops.lego", "--kubeconfig", str(self.kubeconfig), "--issuers", str(file)]
-        command += [
+        arguments = ["--kubeconfig", str(self.kubeconfig), "--issuers", str(file)]
+        arguments += [
             *([] if self.everywhere else ["--watch-namespace", self.namespace]),
             "--solver-address",
             self.solver_address,
             *(["--self-check-passes", str(self.self_check_passes)] if self.self_check_passes else []),
         ]
-        command += ["--self-check-address", f"127.0.0.1:{self.self_check_port or self.port}", *self.arguments]
+        arguments += ["--self-check-address", f"127.0.0.1:{self.self_check_port or self.port}", *self.arguments]
         told = {"LEGO_URL": self.server, "LEGO_EMAIL": "admin@example.org", "LEGO_PORT": str(self.port)}
         told |= {"POD_NAME": name, "POD_NAMESPACE": self.namespace, "LEGO_LOG_LEVEL": "debug"}
         if self.ca is not None:
             told["REQUESTS_CA_BUNDLE"] = str(self.ca)
-        with (self.folder / "lego.log").open("ab") as log:
-            environment = {**os.environ, **told, **self.environment}
+        environment, file = {**os.environ, **told, **self.environment}, self.folder / "lego.log"
+        if self.warm is not None:
+            self.process = self.warm.start(arguments, environment, file)
+            return self.process
+        command = [sys.executable, "-m", "binderops.lego", *arguments]
+        with file.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         return self.process
 
