@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,22 @@ async def bare_container(image: str, *, port: int, stack: Path | None = None) ->
 
     `stack`: a virtual environment of this machine whose jupyter-lab is started instead of the image's own.
     """
+    started = time.monotonic()
+    async with bare_server(image, port=port, stack=stack):
+        return time.monotonic() - started
+
+
+@asynccontextmanager
+async def bare_server(image: str, *, port: int, stack: Path | None = None) -> AsyncIterator[str]:
+    """A bare container whose Lab page has answered: that page's address."""
     name, token = f"bench-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    url = f"http://127.0.0.1:{port}/lab?token={token}"
     async with Podman(SOCKET) as podman:
-        started = time.monotonic()
         await podman.containers.create(_specification(name, image, token, port, stack))
         try:
             await podman.containers.start(name)
-            await _until_served(f"http://127.0.0.1:{port}/lab?token={token}")
-            return time.monotonic() - started
+            await _until_served(url)
+            yield url
         finally:
             await podman.containers.remove(name, force=True)
 

@@ -1,4 +1,4 @@
-"""Launches: a known image beside the bare container, a new repository beside a plain Dockerfile with pip."""
+"""Launches of a known image beside the bare container; and what other benches launch with."""
 
 from __future__ import annotations
 
@@ -49,56 +49,18 @@ async def known_image(n: int) -> Report:
             bar=0.3,
             bar_p95=0.6,
         ),
-        *_where_time_goes(phases, ("built", "ready", "page")),
+        *where_time_goes(phases, ("built", "ready", "page")),
     ]
     return report
 
 
-async def new_repository(n: int) -> Report:
-    """Interleaved: a repository that nobody built before, by our buildpack and as a plain Dockerfile with pip."""
-    workspace = open_workspace(DIRECTORY, ENVIRONMENT)
-    report = Report("launch-new", "requirements.txt and Dockerfile in turn")
-    ours, plain, phases = [], [], []
-    for _ in range(n):
-        with open_folder({"requirements.txt": REQUIREMENTS}) as folder:
-            launched = await _built(workspace, folder)
-            ours.append(launched.result.seconds)
-            phases.append(launched.result.phases)
-        with open_folder({"requirements.txt": REQUIREMENTS, "Dockerfile": _dockerfile(workspace)}) as folder:
-            plain.append((await _built(workspace, folder)).result.seconds)
-    told = (
-        "upload excluded; from opening the event stream to the Lab page; a fresh name each time, three small packages"
-    )
-    report.series = [
-        Series("new requirements.txt", told, "s", ours, bar=6),
-        Series("plain Dockerfile, pip", f"{told}; FROM the notebook base, RUN pip install", "s", plain),
-        Series(
-            "share of plain's time",
-            "the first divided by the Dockerfile after it; three times as fast is a share of 0.33",
-            "",
-            [a / b for a, b in zip(ours, plain, strict=True)],
-            bar=round(1 / 3, 2),
-        ),
-        *_where_time_goes(phases, ("fetching", "building", "pushing", "built", "ready", "page")),
-    ]
-    return report
-
-
-def _where_time_goes(phases: list[dict[str, float]], names: tuple[str, ...]) -> list[Series]:
-    """One series a phase: the seconds from the phase before it to its first event."""
+def where_time_goes(phases: list[dict[str, float]], names: tuple[str, ...], of: str = "") -> list[Series]:
+    """One series a phase: the seconds from the phase before it to its first event. `of` stands before each name."""
     found = []
     for before, name in zip(("", *names), names, strict=False):
         samples = [told[name] - (told[before] if before else 0) for told in phases]
-        found.append(Series(f"  until {name}", f"since {before or 'the request'}", "s", samples))
+        found.append(Series(f"  {of}until {name}", f"since {before or 'the request'}", "s", samples))
     return found
-
-
-async def _built(workspace: Workspace, folder: Path) -> Launched:
-    launched = await launch_example(workspace, folder)
-    if not launched.result.built:
-        raise RuntimeError(f"{folder} was not built: the figure would be a lie")
-    await end_server(launched)
-    return launched
 
 
 async def launch_example(workspace: Workspace, folder: Path) -> Launched:
@@ -120,14 +82,6 @@ def notebook_base(workspace: Workspace) -> str:
     """The notebook base as a Dockerfile names it: by the first digits of its digest (binderops.images.buildbase)."""
     image = workspace.deployment().computed["global"]["images"]["notebook"]
     return f"{image['name']}:{image['tag'].removeprefix('sha256:')[:12]}"
-
-
-def _dockerfile(workspace: Workspace) -> str:
-    return (
-        f"FROM {notebook_base(workspace)}\n"
-        "COPY --chown=1000:1000 . /home/jovyan\nWORKDIR /home/jovyan\n"
-        "RUN python3 -m pip install --no-cache-dir -r requirements.txt\n"
-    )
 
 
 @contextmanager
