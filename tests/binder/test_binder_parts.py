@@ -79,6 +79,21 @@ async def test_a_reader_who_leaves_ends_what_is_waited_for() -> None:
     assert closed.is_set()
 
 
+async def test_being_cancelled_is_not_taken_for_a_reader_who_leaves() -> None:
+    async def events() -> AsyncGenerator[Event, None]:
+        yield event("waiting", "a")
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        pass
+
+    streaming = asyncio.ensure_future(EventStream(events())({}, stays, send))
+    await asyncio.sleep(0)
+    streaming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await streaming
+
+
 async def test_what_breaks_in_a_stream_is_not_hidden() -> None:
     async def events() -> AsyncGenerator[Event, None]:
         yield event("waiting", "a")

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from binderops.binder.builds.explain import Explanation, explain_log
+from binderops.binder.builds.feed import Feed
 from binderops.binder.builds.manifest import BuildRequest
 from binderops.binder.events import Event, SharedEvent, has_failed
 
 # A reader that is slower than this many events loses lines of the log, never the outcome.
-_QUEUE = 1000
+_SLOWEST = 1000
 # Explanations look at more of the log than a late joiner gets.
 _EXPLAINED = 400
 _LONGEST_EXPLAINED = 2000
@@ -36,21 +37,17 @@ class RunningBuild:
         self.pod_uid = ""
         self.place = ""
         self.digest = ""
-        self._tail: deque[Event] = deque(maxlen=tail)
+        self._tail = tail
+        self._feed = Feed(kept=max(tail, _SLOWEST))
         self._messages: deque[str] = deque(maxlen=_EXPLAINED)
-        self._watchers: set[asyncio.Queue[Event | None]] = set()
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def publish(self, item: Event) -> None:
         """Give one event to everyone; its frame is made here, once."""
         item = SharedEvent(item)
         self.has_failed = self.has_failed or has_failed(item)
-        self._tail.append(item)
         self._messages.append(str(item.get("message", ""))[:_LONGEST_EXPLAINED])
-        for queue in self._watchers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(item)
+        self._feed.append(item)
 
     def finish(self, built: bool, message: str = "") -> None:
         """End the build for everyone, once."""
@@ -58,15 +55,12 @@ class RunningBuild:
             return
         explanation = None if built else explain_log([*self._messages, message])
         self._outcome.set_result(Outcome(built, message, explanation))
-        for queue in self._watchers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(None)
+        self._feed.end()
 
     @property
     def watchers(self) -> int:
         """How many watch it now."""
-        return len(self._watchers)
+        return self._feed.readers
 
     @property
     def is_over(self) -> bool:
@@ -78,21 +72,9 @@ class RunningBuild:
         """What the log so far means, if it failed."""
         return explain_log(self._messages)
 
-    async def watch(self) -> AsyncIterator[Event]:
+    def watch(self) -> AsyncIterator[Event]:
         """The end of the log so far, then each event until the build is over."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUE)
-        earlier = list(self._tail)
-        self._watchers.add(queue)
-        try:
-            for item in earlier:
-                yield item
-            while not (self._outcome.done() and queue.empty()):
-                following = await queue.get()
-                if following is None:
-                    return
-                yield following
-        finally:
-            self._watchers.discard(queue)
+        return self._feed.read(last=self._tail)
 
     async def outcome(self) -> Outcome:
         """How it ended; waits. A watcher that leaves does not end it for others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -36,35 +37,68 @@ class EventStream(Response):
         self.background = None
         self.init_headers({"Cache-Control": "no-cache", **(headers or {})})
         self._events = events
-        self._keepalive = keepalive
-        self._sent = 0
+        self.keepalive = keepalive
+        self.sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the events end or the reader leaves."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        sending, leaving = asyncio.create_task(self._send(send)), asyncio.create_task(_left(receive))
+        task = asyncio.current_task()
+        assert task is not None
+        reader = _Reader(self, task, receive, send)
         try:
-            done: set[asyncio.Task[None]] = set()
-            while not done:
-                before = self._sent
-                done, _ = await asyncio.wait(
-                    {sending, leaving}, timeout=self._keepalive, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done and self._sent == before:
-                    await send(_body(_KEEPALIVE))
-            if sending in done:
-                await sending
+            await self._send(send)
+        except asyncio.CancelledError:
+            if not reader.has_left or task.uncancel() > 0:
+                raise
         finally:
-            sending.cancel()
-            leaving.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+            reader.stop()
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             async for item in events:
-                self._sent += 1
+                self.sent += 1
                 await send(_body(frame(item)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Reader:
+    """Looks after one reader: breaks the sending off when it leaves, and sends a comment whenever nothing was sent for
+    so long that somebody between might take the stream for dead.
+    """
+
+    __slots__ = ("_before", "_leaving", "_send", "_sending", "_stream", "_task", "_timer", "has_left")
+
+    def __init__(self, stream: EventStream, task: asyncio.Task[Any], receive: Receive, send: Send) -> None:
+        self._stream = stream
+        self._task: asyncio.Task[Any] | None = task
+        self._send = send
+        self._before = stream.sent
+        self._sending: asyncio.Future[None] | None = None
+        self._timer = task.get_loop().call_later(stream.keepalive, self._look)
+        self._leaving = task.get_loop().create_task(_left(receive))
+        self._leaving.add_done_callback(self._leave)
+        self.has_left = False
+
+    def stop(self) -> None:
+        """The stream has ended."""
+        self._task = None
+        self._timer.cancel()
+        self._leaving.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def _leave(self, leaving: asyncio.Task[None]) -> None:
+        if self._task is not None and not leaving.cancelled():
+            self.has_left = True
+            self._task.cancel()
+
+    def _look(self) -> None:
+        is_slow = self._sending is not None and not self._sending.done()
+        if self._stream.sent == self._before and not is_slow:
+            self._sending = asyncio.ensure_future(self._send(_body(_KEEPALIVE)))
+        self._before = self._stream.sent
+        self._timer = asyncio.get_running_loop().call_later(self._stream.keepalive, self._look)
 
 
 async def _left(receive: Receive) -> None:
