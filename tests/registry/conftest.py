@@ -116,7 +116,11 @@ class Scene:
         self, *, high: float = 1e12, low: float = 1e12, kept: tuple[str, ...] = (), delay: float = 0
     ) -> Cleaner:
         """With thresholds in bytes."""
-        budget = Budget(Thresholds("absolute", high, low, 0), kept, delay)
+        return self.cleaner_within(Thresholds("absolute", high, low, 0), kept=kept, delay=delay)
+
+    def cleaner_within(self, thresholds: Thresholds, *, kept: tuple[str, ...] = (), delay: float = 0) -> Cleaner:
+        """With these."""
+        budget = Budget(thresholds, kept, delay)
         return Cleaner(self.storage, budget, self.uses, self.metrics, clock=self.clock, pause=self.clock.pause)
 
     def look(self, cleaner: Cleaner, *, seconds: float = 0) -> None:
@@ -127,9 +131,9 @@ class Scene:
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[tuple[str, Storage, Uses]]:
-    """The registry's host, its storage and what it tells, until the end."""
-    storage = Storage(folder / "storage")
+def served(folder: Path, root: Path) -> Iterator[tuple[str, Storage, Uses]]:
+    """A registry's host, its storage (at `root`) and what it tells, until the end; its own files in `folder`."""
+    storage = Storage(root)
     storage.root.mkdir()
     uses = Uses(storage)
     server = listen(uses, 0)
@@ -157,7 +161,7 @@ def _served(folder: Path) -> Iterator[tuple[str, Storage, Uses]]:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    with _served(tmp_path) as (host, storage, uses):
+    with served(tmp_path, tmp_path / "storage") as (host, storage, uses):
         async with Registry(host, insecure=True) as client:
             yield Scene(storage, uses, client, Clock(time.time()))
 

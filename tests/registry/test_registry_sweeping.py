@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.registry.conftest import HOUR, Scene
+from tests.registry.killed import cleaning
 
 from binderops.errors import RegistryError
 from binderops.oci.manifests import OCI_LAYER
@@ -20,8 +21,8 @@ from binderops.registry import sweeping
 from binderops.registry.budget import images_of
 from binderops.registry.cleaner import REST_SECONDS
 from binderops.registry.picture import look_at
-from binderops.registry.removing import remove
-from binderops.registry.storage import ASIDE, LINK, TAGS
+from binderops.registry.removing import give_back_tag, remove
+from binderops.registry.storage import ASIDE, CURRENT, LINK, TAGS
 from binderops.registry.sweeping import SETTLE_SECONDS, Sweep
 
 OLD = 48.0
@@ -53,7 +54,7 @@ async def test_what_a_deleted_manifest_needed_goes_once_it_is_old(scene: Scene) 
     needed = {kept.digest, kept.config.digest, *(layer.digest for layer in kept.layers)}
     assert {f"sha256:{name}" for name in blobs(scene)} == needed
     assert await scene.is_whole("r2d-kept", "1")
-    assert not list(scene.storage.aside.iterdir())
+    assert not [path for path in files(scene) if path.name == ASIDE]
 
 
 async def test_nothing_is_left_of_a_build_whose_place_was_emptied(scene: Scene) -> None:
@@ -154,7 +155,7 @@ async def test_bytes_that_were_linked_while_aside_come_back(scene: Scene) -> Non
     assert await scene.client.get_blob("r2d-b", digest) == b"layer"
 
 
-@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("moment", range(5))
 async def test_a_cleaner_that_was_killed_while_it_removed_leaves_nothing_half(scene: Scene, moment: int) -> None:
     await scene.push("r2d-a", "1", b"layer")
     await scene.push("r2d-a", "2", b"other")
@@ -164,17 +165,85 @@ async def test_a_cleaner_that_was_killed_while_it_removed_leaves_nothing_half(sc
     if moment >= 1:
         link.rename(link.with_name(ASIDE))
     if moment >= 2:
-        scene.storage.aside.mkdir(parents=True)
-        tag.rename(scene.storage.aside / "tag-x-1")
+        (tag / CURRENT / LINK).rename(tag / CURRENT / ASIDE)
     if moment >= 3:
+        (tag / CURRENT / ASIDE).unlink()
+    if moment >= 4:
+        shutil.rmtree(tag / "index")
         link.with_name(ASIDE).unlink()
     cleaner = scene.cleaner()
     scene.look(cleaner)
     scene.settle(cleaner)
+    scene.look(cleaner, seconds=REST_SECONDS + 1)
     assert sorted(await scene.client.tags("r2d-a")) == (["1", "2"] if moment == 0 else ["2"])
     assert await scene.is_whole("r2d-a", "2")
     assert len(blobs(scene)) == (6 if moment == 0 else 3)
-    assert not [path for path in files(scene) if path.name == ASIDE or path.is_relative_to(scene.storage.aside)]
+    assert not [path for path in files(scene) if path.name == ASIDE]
+
+
+async def test_who_was_killed_before_he_saw_that_an_image_is_used_again_takes_nothing(scene: Scene) -> None:
+    image = await scene.push("r2d-a", "1", b"layer")
+    await scene.told()
+    scene.age(OLD)
+    link = scene.link("r2d-a", image)
+    scene.used("r2d-a", image, hours_ago=0.01)
+    link.rename(link.with_name(ASIDE))
+    assert not await scene.is_whole("r2d-a", "1")
+    scene.look(scene.cleaner())
+    assert await scene.is_whole("r2d-a", "1")
+
+
+async def test_who_was_killed_before_he_saw_that_a_tag_has_moved_takes_nothing(scene: Scene) -> None:
+    await scene.push("local/x", "HEAD", b"first")
+    moved = await scene.push("local/x", "HEAD", b"second")
+    current = scene.storage.repositories / "local/x" / TAGS / "HEAD" / CURRENT
+    (current / LINK).rename(current / ASIDE)
+    assert await scene.client.head_manifest("local/x", "HEAD") is None
+    scene.look(scene.cleaner())
+    found = await scene.client.head_manifest("local/x", "HEAD")
+    assert found is not None and found.digest == moved.digest
+
+
+async def test_a_tag_that_was_written_while_its_meaning_was_aside_stays(scene: Scene) -> None:
+    await scene.push("local/x", "HEAD", b"first")
+    current = scene.storage.repositories / "local/x" / TAGS / "HEAD" / CURRENT
+    (current / LINK).rename(current / ASIDE)
+    moved = await scene.push("local/x", "HEAD", b"second")
+    scene.look(scene.cleaner())
+    found = await scene.client.head_manifest("local/x", "HEAD")
+    assert found is not None and found.digest == moved.digest
+    assert not (current / ASIDE).exists()
+    assert not give_back_tag(current.parent), "nothing lies aside any more"
+
+
+async def test_a_tag_that_was_being_written_at_the_look_stays(scene: Scene) -> None:
+    await scene.push("r2d-a", "1", b"layer")
+    link = scene.storage.repositories / "r2d-a" / TAGS / "1" / CURRENT / LINK
+    text = link.read_text()
+    link.write_text("")
+    picture = look_at(scene.storage)
+    assert picture.repositories[0].tags_of_nothing == ["1"]
+    link.write_text(text)
+    scene.age(OLD)
+    Sweep(scene.storage, picture, now=scene.clock.now, young=REST_SECONDS).run()
+    assert await scene.is_whole("r2d-a", "1")
+
+
+async def test_folders_that_a_full_disk_left_without_a_file_go_once_they_are_old(scene: Scene) -> None:
+    """The registry makes folders before it writes into them, and leaves them where it cannot."""
+    await scene.push("r2d-a", "1", b"layer")
+    hollow = scene.storage.blob("sha256:" + "0" * 64)
+    torn = scene.storage.repositories / "r2d-a" / TAGS / "torn"
+    hollow.mkdir(parents=True)
+    (torn / CURRENT).mkdir(parents=True)
+    (torn / CURRENT / LINK).touch()
+    cleaner = scene.cleaner()
+    scene.look(cleaner)
+    assert hollow.exists() and torn.exists()
+    scene.age(OLD)
+    scene.look(cleaner)
+    assert not hollow.exists() and not torn.exists()
+    assert await scene.is_whole("r2d-a", "1")
 
 
 async def test_a_tag_that_moved_since_the_look_stays(scene: Scene) -> None:
@@ -183,7 +252,7 @@ async def test_a_tag_that_moved_since_the_look_stays(scene: Scene) -> None:
     scene.age(OLD)
     chosen = images_of(look_at(scene.storage))[0]
     moved = await scene.push("local/x", "HEAD", b"second")
-    assert remove(scene.storage, chosen)
+    assert remove(chosen)
     found = await scene.client.head_manifest("local/x", "HEAD")
     assert found is not None
     assert found.digest == moved.digest
@@ -199,8 +268,9 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-async def test_no_image_that_was_acknowledged_is_lost_while_others_are_swept(scene: Scene) -> None:
-    """Three pushers of bytes that were garbage a moment ago, and a sweep that never rests.
+@pytest.mark.parametrize("ends", ["by itself", "killed"])
+async def test_no_image_that_was_acknowledged_is_lost_while_others_are_swept(scene: Scene, ends: str) -> None:
+    """Three pushers of bytes that were garbage a moment ago, and a sweep that never rests, or is killed often.
 
     One that removes at once what its look found unneeded loses some of these thirty in most runs.
     """
@@ -233,7 +303,16 @@ async def test_no_image_that_was_acknowledged_is_lost_while_others_are_swept(sce
             number += 1
         return number
 
-    sweeping_thread = asyncio.create_task(asyncio.to_thread(sweep))
+    def sweep_and_die() -> int:
+        number, choose = 0, random.Random(len(ends))
+        while not over:
+            with cleaning(scene.storage.root, high=100, rest=HASTY, settle=sweeping.SETTLE_SECONDS):
+                time.sleep(choose.uniform(0, 1))
+            number += 1
+        return number
+
+    sweeper = sweep if ends == "by itself" else sweep_and_die
+    sweeping_thread = asyncio.create_task(asyncio.to_thread(sweeper))
     try:
         await asyncio.gather(*(push(number) for number in range(3)))
     finally:

@@ -129,7 +129,7 @@ class Cleaner:
                 break
             if removed:
                 self._pause(self._budget.delay)
-            if remove(self._storage, image):
+            if remove(image):
                 freed = freeing.remove(image)
                 excess, removed = excess - freed, removed + 1
                 self._metrics.removed.inc()

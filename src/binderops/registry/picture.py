@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from binderops.registry.storage import (
     ASIDE,
+    CURRENT,
+    DATA,
     LAYERS,
     LINK,
     REVISIONS,
@@ -63,6 +65,8 @@ class Repository:
     layers: dict[str, Link] = field(default_factory=dict)
     manifests: dict[str, Link] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    tags_of_nothing: list[str] = field(default_factory=list)
+    """Tags that mean nothing now: one is being written, or was being removed by whoever was stopped."""
     needs: dict[str, frozenset[str]] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
 
@@ -75,7 +79,8 @@ class Repository:
     def is_empty(self) -> bool:
         """Whether only folders are left of it."""
         links = [*self.layers.values(), *self.manifests.values()]
-        return not (self.tags or self.uploads or any(link.written or link.aside for link in links))
+        tags = [*self.tags, *self.tags_of_nothing]
+        return not (tags or self.uploads or any(link.written or link.aside for link in links))
 
 
 @dataclass
@@ -85,6 +90,8 @@ class Picture:
     repositories: list[Repository]
     blobs: dict[str, Blob]
     aside: dict[str, Blob]
+    hollow: list[Path] = field(default_factory=list)
+    """Folders of blobs that hold no byte: one is being written, or its writer or remover was stopped."""
 
     @property
     def held(self) -> int:
@@ -112,21 +119,20 @@ class Picture:
 def look_at(storage: Storage) -> Picture:
     """Read everything; raises OSError for what is there and cannot be read."""
     # Blobs first, links after them, manifests last: what is written meanwhile is then seen where it is needed.
-    blobs = {
-        digest: blob
-        for name in names_in(storage.blobs)
-        for digest, folder in digests_in(storage.blobs / name)
-        if (blob := _blob(folder / "data")) is not None
-    }
-    aside = {digest: blob for digest, folder in digests_in(storage.aside) if (blob := _blob_aside(folder)) is not None}
+    folders = [found for name in names_in(storage.blobs) for found in digests_in(storage.blobs / name)]
+    blobs, aside = (
+        {digest: blob for digest, folder in folders if (blob := _blob(folder / name)) is not None}
+        for name in (DATA, ASIDE)
+    )
     repositories = [_repository(storage, name, folder) for name, folder in storage.each_repository()]
-    return Picture(repositories, blobs, aside)
+    hollow = [folder for digest, folder in folders if digest not in blobs and digest not in aside]
+    return Picture(repositories, blobs, aside, hollow)
 
 
 def needs_of(storage: Storage, digest: str) -> frozenset[str]:
     """Every digest that stands anywhere in a manifest: none that it needs can be missed. Nothing if it is gone."""
     try:
-        body = (storage.blob(digest) / "data").read_bytes()
+        body = (storage.blob(digest) / DATA).read_bytes()
     except FileNotFoundError:
         return frozenset()
     return frozenset(found.decode() for found in _DIGEST.findall(body))
@@ -134,23 +140,25 @@ def needs_of(storage: Storage, digest: str) -> frozenset[str]:
 
 def _repository(storage: Storage, name: str, folder: Path) -> Repository:
     layers = {digest: Link.read(link) for digest, link in digests_in(folder / LAYERS)}
-    tags = dict(_tags(folder))
+    tags = {tag: digest_of_tag(folder / TAGS / tag) for tag in names_in(folder / TAGS)}
     manifests = {digest: Link.read(link) for digest, link in digests_in(folder / REVISIONS)}
     needs = {digest: needs_of(storage, digest) for digest, link in manifests.items() if link.written is not None}
-    return Repository(name, folder, layers, manifests, tags, needs, list(_uploads(folder)))
+    return Repository(
+        name,
+        folder,
+        layers,
+        manifests,
+        {tag: digest for tag, digest in tags.items() if digest},
+        [tag for tag, digest in tags.items() if not digest],
+        needs,
+        list(_uploads(folder)),
+    )
 
 
-def _tags(folder: Path) -> Iterator[tuple[str, str]]:
-    for tag in names_in(folder / TAGS):
-        digest = digest_of_tag(folder / TAGS / tag)
-        if digest:
-            yield tag, digest
-
-
-def digest_of_tag(folder: Path) -> str:
-    """What a tag means; "" while it is being written, or where it is gone."""
+def digest_of_tag(folder: Path, name: str = LINK) -> str:
+    """What a tag means, or meant (ASIDE); "" while it is being written, or where it is gone."""
     with suppress(FileNotFoundError, UnicodeDecodeError):
-        text = (folder / "current" / LINK).read_text(encoding="ascii").strip()
+        text = (folder / CURRENT / name).read_text(encoding="ascii").strip()
         return text if _DIGEST.fullmatch(text.encode()) else ""
     return ""
 
@@ -161,11 +169,6 @@ def _blob(path: Path) -> Blob | None:
     except FileNotFoundError:
         return None
     return Blob(found.st_blocks * 512, found.st_mtime)
-
-
-def _blob_aside(folder: Path) -> Blob | None:
-    found, since = _blob(folder / "data"), time_of(folder)
-    return None if since is None else Blob(found.size if found else 0, since)
 
 
 def _uploads(folder: Path) -> Iterator[Upload]:

@@ -19,14 +19,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-LINK = "link"
+LINK, DATA = "link", "data"
 ASIDE = "aside"
-"""A link that was put aside: the registry does not know it by this name, and it can be put back."""
-TAKEN_TAG = "tag-"
-"""How the name of a tag's folder begins while it is aside."""
+"""A link or a blob's bytes that were put aside, in their own folder: the registry does not know them by this name.
+
+So taking and putting back need no new folder, and no longer one: on a disk that is full to the last byte there is none.
+"""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
 _PARTS = ("_manifests", "_layers", "_uploads")
+CURRENT = "current"
+"""Below a tag's folder: what it means now."""
 LAYERS, REVISIONS, TAGS, UPLOADS = "_layers/sha256", "_manifests/revisions/sha256", "_manifests/tags", "_uploads"
 
 
@@ -46,19 +49,10 @@ class Storage:
         """Below it each repository has a folder, by its name."""
         return self.root / "docker/registry/v2/repositories"
 
-    @property
-    def aside(self) -> Path:
-        """What was taken from the registry and may be put back: on the same file system, where it does not look."""
-        return self.root / "binderops/aside"
-
     def blob(self, digest: str) -> Path:
         """A blob's folder."""
         name = digest.removeprefix("sha256:")
         return self.blobs / name[:2] / name
-
-    def blob_aside(self, digest: str) -> Path:
-        """Where its folder is put."""
-        return self.aside / digest.removeprefix("sha256:")
 
     def repository(self, name: str) -> Path | None:
         """A repository's folder; None for what is no repository's name."""
@@ -112,14 +106,26 @@ def time_of(path: Path) -> float | None:
         return None
 
 
-def put_back(folder: Path) -> bool:
-    """Make the link of a folder that was put aside its link again; False where it has a newer one, or none aside."""
-    link, aside = folder / LINK, folder / ASIDE
-    if link.exists():
-        aside.unlink(missing_ok=True)
+def put_aside(folder: Path, name: str, now: float) -> bool:
+    """Take a file from the registry, dated `now`; whether it was there."""
+    with suppress(FileNotFoundError):
+        # Dated first: whoever is killed in between leaves what looks new, never what looks settled.
+        os.utime(folder / name, (now, now))
+        (folder / name).rename(folder / ASIDE)
+        return True
+    return False
+
+
+def put_back(folder: Path, name: str) -> bool:
+    """Give back what was put aside; False where there is a newer one, or nothing aside.
+
+    One that is written at this very moment says the same: it is named by what it holds.
+    """
+    if (folder / name).exists():
+        (folder / ASIDE).unlink(missing_ok=True)
         return False
     with suppress(FileNotFoundError):
-        aside.rename(link)
+        (folder / ASIDE).rename(folder / name)
         return True
     return False
 

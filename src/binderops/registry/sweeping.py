@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from binderops.registry.picture import Link, Picture, Repository, needs_of
+from binderops.registry.picture import Link, Picture, Repository, digest_of_tag, needs_of
+from binderops.registry.removing import give_back_tag, remove_tag
 from binderops.registry.storage import (
     ASIDE,
+    CURRENT,
+    DATA,
     LINK,
     REVISIONS,
     TAGS,
-    TAKEN_TAG,
     Storage,
     digests_in,
-    names_in,
+    put_aside,
     put_back,
     remove_if_empty,
     time_of,
@@ -67,13 +68,12 @@ class Sweep:
             if repository.is_empty:
                 self._remove_empty(repository)
             else:
+                self._manifests(repository)  # one that comes back needs its layers
                 self._links(repository)
-                self._manifests(repository)
         self._settle_blobs(linked)
         self._put_blobs_aside(linked)
-        for name in names_in(self._storage.aside):
-            if name.startswith(TAKEN_TAG):  # whoever took it was stopped
-                shutil.rmtree(self._storage.aside / name, ignore_errors=True)
+        for folder in self._picture.hollow:
+            self._remove_old(folder)
         return self.swept
 
     # --- repositories -------------------------------------------------------------------------------------------------
@@ -98,12 +98,9 @@ class Sweep:
             self._look_again(repository)
 
     def _put_aside(self, link: Link) -> bool:
-        with suppress(FileNotFoundError):
-            os.utime(link.folder / LINK, (self._now, self._now))
-            (link.folder / LINK).rename(link.folder / ASIDE)
-            self.swept.waiting = True
-            return True
-        return False
+        taken = put_aside(link.folder, LINK, self._now)
+        self.swept.waiting |= taken
+        return taken
 
     def _settle(self, repository: Repository, link: Link, digest: str, *, is_needed: bool) -> None:
         assert link.aside is not None
@@ -128,21 +125,45 @@ class Sweep:
                 self._put_back(repository, repository.layers[needed].folder, needed)
 
     def _put_back(self, repository: Repository, folder: Path, digest: str) -> None:
-        if put_back(folder):
+        if put_back(folder, LINK):
             self.swept.put_back.append(f"{repository.name}@{digest}")
 
     def _manifests(self, repository: Repository) -> None:
-        for link in repository.manifests.values():
+        for digest, link in repository.manifests.items():
             if link.aside is not None:
-                # Whoever removed an image was stopped in the middle: it is removed.
-                (link.folder / ASIDE).unlink(missing_ok=True)
-            if link.written is None:
+                self._settle_manifest(repository, link, digest)
+            elif link.written is None:
                 self._remove_old(link.folder)
         for tag, digest in repository.tags.items():
             folder = repository.folder / TAGS / tag
-            is_old = self._is_old(time_of(folder / "current" / LINK))
+            (folder / CURRENT / ASIDE).unlink(missing_ok=True)
+            is_old = self._is_old(time_of(folder / CURRENT / LINK))
             if is_old and digest not in repository.needs and not _is_there(repository, digest):
                 shutil.rmtree(folder, ignore_errors=True)
+        for tag in repository.tags_of_nothing:
+            self._settle_tag(repository, repository.folder / TAGS / tag)
+
+    def _settle_manifest(self, repository: Repository, link: Link, digest: str) -> None:
+        """Whoever removed an image was stopped in the middle: it is removed, unless somebody had begun to use it."""
+        if link.written is None and not self._is_old(link.aside):
+            self._put_back(repository, link.folder, digest)
+            return
+        (link.folder / ASIDE).unlink(missing_ok=True)
+        remove_if_empty(link.folder)
+
+    def _settle_tag(self, repository: Repository, folder: Path) -> None:
+        """A tag that means nothing: it was being removed, or it could not be written."""
+        meant = digest_of_tag(folder, ASIDE)
+        written = [time_of(path) or 0.0 for path in (folder, folder / CURRENT, folder / CURRENT / LINK)]
+        if meant and _is_there(repository, meant):
+            # Whoever took it was stopped before it saw that it means another manifest by now.
+            if give_back_tag(folder):
+                self.swept.put_back.append(f"{repository.name}:{folder.name}")
+        elif meant:
+            remove_tag(folder)
+        elif not digest_of_tag(folder) and self._is_old(max(written)):
+            (folder / CURRENT / LINK).unlink(missing_ok=True)
+            remove_tag(folder)
 
     def _remove_empty(self, repository: Repository) -> None:
         """The folders of a repository that holds nothing: the place of a build, an image's that is gone."""
@@ -164,26 +185,25 @@ class Sweep:
 
     def _settle_blobs(self, linked: set[str]) -> None:
         for digest, blob in self._picture.aside.items():
-            aside = self._storage.blob_aside(digest)
+            folder = self._storage.blob(digest)
             if digest in linked:
                 self._return_blob(digest)
             elif self._now - blob.written >= SETTLE_SECONDS:
-                shutil.rmtree(aside, ignore_errors=True)
+                (folder / ASIDE).unlink(missing_ok=True)
+                remove_if_empty(folder)
                 self.swept.blobs += 1
                 self.swept.freed += blob.size
             else:
                 self.swept.waiting = True
 
     def _put_blobs_aside(self, linked: set[str]) -> None:
-        taken = set()
-        for digest, blob in self._picture.blobs.items():
-            if digest not in linked and self._is_old(blob.written):
-                aside = self._storage.blob_aside(digest)
-                aside.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileNotFoundError):
-                    self._storage.blob(digest).rename(aside)
-                    os.utime(aside, (self._now, self._now))
-                    taken.add(digest)
+        taken = {
+            digest
+            for digest, blob in self._picture.blobs.items()
+            if digest not in linked
+            and self._is_old(blob.written)
+            and put_aside(self._storage.blob(digest), DATA, self._now)
+        }
         if taken:
             self.swept.waiting = True
             # An upload of the same bytes finds them there and only writes a link: perhaps since the look at links.
@@ -191,14 +211,7 @@ class Sweep:
                 self._return_blob(digest)
 
     def _return_blob(self, digest: str) -> None:
-        folder, aside = self._storage.blob(digest), self._storage.blob_aside(digest)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_if_empty(folder)
-        if folder.exists():  # uploaded again
-            shutil.rmtree(aside, ignore_errors=True)
-            return
-        with suppress(FileNotFoundError):
-            aside.rename(folder)
+        if put_back(self._storage.blob(digest), DATA):
             self.swept.put_back.append(digest)
 
 
