@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROBE = r"""
-import ctypes, glob, json, os, socket, stat, sys
+import ctypes, glob, json, os, socket, stat, struct, sys
 wanted = json.loads(sys.argv[1])
 wanted["secret"] = wanted["secret"][::-1]  # so that the probe does not find its own command line
 
@@ -72,6 +72,37 @@ def leaves_namespace():
         os._exit(0 if all(step() == 0 for step in steps) else 1)
     return os.waitpid(child, 0)[1] == 0
 
+def calls(number, *arguments):
+    # By its number on x86_64 and (the newer ones) everywhere; a descriptor that it gives goes with the process.
+    if libc.syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+    return True
+
+def opens_socket(family, kind, protocol=0):
+    socket.socket(family, kind, protocol).close()
+    return True
+
+def makes_user_namespace():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if libc.unshare(0x10000000) == 0 else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+def opens_by_handle():
+    # What a file system gives for its root: whoever may open by handle reaches all files of it.
+    handle, mount = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 8 + 128), ctypes.c_int()
+    calls(CALLS["name_to_handle_at"], -100, b"/", handle, ctypes.byref(mount), 0)
+    return calls(CALLS["open_by_handle_at"], os.open("/", os.O_RDONLY), handle, os.O_RDONLY)
+
+libc = ctypes.CDLL(None, use_errno=True)
+CALLS = {
+    "x86_64": {"bpf": 321, "userfaultfd": 323, "perf": 298, "name_to_handle_at": 303, "open_by_handle_at": 304},
+    "aarch64": {"bpf": 280, "userfaultfd": 282, "perf": 241, "name_to_handle_at": 264, "open_by_handle_at": 265},
+}[os.uname().machine]
+none = ctypes.create_string_buffer(128)
+array = ctypes.create_string_buffer(struct.pack("IIII", 2, 4, 4, 1), 128)  # bpf(2): an array of one element
+software_clock = ctypes.create_string_buffer(struct.pack("IIQ", 1, 112, 0), 128)  # perf_event_open(2)
+
 file = wanted["file"]
 roots = ["", *glob.glob("/proc/[0-9]*/root"), *glob.glob("/proc/[0-9]*/cwd"), "/host", "/mnt", "/c", "/b", "/b/root"]
 disks = [tuple(map(int, open(path).read().split(":"))) for path in glob.glob("/sys/class/block/*/dev")]
@@ -95,6 +126,17 @@ found = {
     "a service on its loopback": tried(lambda: connects(socket.AF_INET, ("127.0.0.1", wanted["port"]))),
     "a service on its loopback by IPv6": tried(lambda: connects(socket.AF_INET6, ("::1", wanted["port"]))),
     "a socket without a file": tried(lambda: connects(socket.AF_UNIX, "\0" + wanted["secret"])),
+    "the host of its virtual machine": tried(lambda: opens_socket(40, socket.SOCK_STREAM)),
+    "packets of one's own making": any_of(
+        lambda kind: opens_socket(*kind), [(17, socket.SOCK_RAW, 3), (2, socket.SOCK_RAW, 255)]
+    ),
+    "user namespaces in which one is root": tried(makes_user_namespace),
+    "io_uring": tried(lambda: calls(425, 4, none)),
+    "bpf": tried(lambda: calls(CALLS["bpf"], 0, array, 128)),
+    "userfaultfd": tried(lambda: calls(CALLS["userfaultfd"], 0)),
+    "perf events": tried(lambda: calls(CALLS["perf"], software_clock, 0, -1, -1, 0)),
+    "file systems mounted by hand": tried(lambda: calls(430, b"tmpfs", 0)),
+    "files by their handles": tried(opens_by_handle),
     "its engine": any_of(lambda path: connects(socket.AF_UNIX, path), wanted["engines"]),
 }
 print(json.dumps(found))

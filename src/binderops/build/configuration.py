@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from binderops.build.machine import prepare_runtime
 from binderops.build.places import PodPlaces
+from binderops.errors import MachineError
+from binderops.seccomp import SYSTEM_PROFILE, write_profile
 
 _CLEANING_SECONDS = 60
 # A limit in a container must not exceed the pod's own, or runc fails.
@@ -27,6 +29,8 @@ def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, st
     for folder in (places.containers / "storage", places.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     runtime = prepare_runtime(places, environment)
+    if not write_profile(places.seccomp):
+        raise MachineError("the build image lacks its profile of system calls", where=str(SYSTEM_PROFILE))
     files = {
         "containers.conf": _containers_conf(runtime),
         "storage.conf": _storage_conf(places),

@@ -112,6 +112,7 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
             # Otherwise an image that lies here is asked for at its registry first.
             "--pull-never" if here else "--pull=false",
             "--layers=false",
+            f"--security-opt=seccomp={self._places.seccomp}",
             "--format=oci",
             f"--tag={tag}",
             *([f"--file={dockerfile}"] if dockerfile else []),

@@ -20,6 +20,11 @@ class PodPlaces:
         return self.base / "oci-layout"
 
     @property
+    def seccomp(self) -> Path:
+        """The system calls of RUN steps: those of users' servers."""
+        return self.run / "seccomp.json"
+
+    @property
     def temporary(self) -> Path:
         """TMPDIR: build caches lie below it, so it belongs to the repository's own folder."""
         return self.containers / "tmp"

@@ -50,7 +50,9 @@ CHILDREN = (
         extras=("hub", "binder", "ingress", "lego"),
     ),
     ImageDefinition(name="notebook", parent="base"),
-    ImageDefinition(name="build", parent="base", rooms=("build", "oci", "repository.py"), extras=("build",)),
+    ImageDefinition(
+        name="build", parent="base", rooms=("build", "oci", "repository.py", "seccomp.py"), extras=("build",)
+    ),
 )
 # What charts are told of: the values paths are binderops.yaml's, these are their default (architecture.md, Images).
 LOCKED = tuple(image.name for image in CHILDREN)

@@ -13,6 +13,7 @@ from binderops.errors import MachineError
 from binderops.podman.hooks import hook_folders, write_hooks
 from binderops.podman.machine import CgroupMode, cgroup_mode, default_ulimits, oci_runtime, proxy_environment
 from binderops.podman.runtime import runc_script
+from binderops.seccomp import SYSTEM_PROFILE, write_profile
 
 
 class EngineSettings(BaseModel):
@@ -75,6 +76,11 @@ class EngineSettings(BaseModel):
         return self.folder / "conf"
 
     @property
+    def seccomp(self) -> Path:
+        """The system calls of containers that do not say otherwise."""
+        return self.configuration / "seccomp.json"
+
+    @property
     def socket(self) -> Path:
         """Where the service listens."""
         return self.run / "podman.sock"
@@ -133,6 +139,7 @@ class EngineSettings(BaseModel):
             path.write_text(text)
         self._write_runtime()
         write_hooks(self.configuration)
+        write_profile(self.seccomp)  # read for each container that is made
         if not self.hosts.exists():
             self.hosts.write_text(hosts_text({}))
         return bool(changed)
@@ -156,6 +163,7 @@ class EngineSettings(BaseModel):
                     "log_driver": "k8s-file",
                     "netns": "none",
                     "pids_limit": 0,
+                    **({"seccomp_profile": str(self.seccomp)} if SYSTEM_PROFILE.is_file() else {}),
                 },
                 "network": {"network_backend": "netavark", "network_config_dir": str(self.folder / "networks")},
                 "engine": {

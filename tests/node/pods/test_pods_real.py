@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from binderops.kube.kinds import (
 from binderops.kube.objects import is_condition_true, is_pod_ready
 from binderops.node.pods.identity import range_of
 from binderops.podman.hooks import INSTANCES, NAMESPACES, WATCHES
+from binderops.podman.mounts import mounts
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
@@ -284,6 +286,40 @@ async def test_a_user_namespace_of_its_own(client: Client, make: Any, wait_for: 
     assert "by its name" in text
     assert "uid=0" in text and "mounted" in text and "kernel" in text
     assert re.search(r"drwxrwxrwx +\d+ 0 +0 ", text), text
+
+
+async def test_a_folder_that_pods_only_read_is_shown_under_the_ids_of_each(
+    client: Client, make: Any, wait_for: Any, node: Node, tmp_path: Path
+) -> None:
+    shared = node.config.user_namespace
+    (tmp_path / "f").write_text("the machine's\n")
+    for path, owner in ((tmp_path, shared[0]), (tmp_path / "f", shared[0] + 7)):
+        os.chown(path, owner, owner)
+    volume = {"name": "data", "hostPath": {"path": str(tmp_path), "type": "Directory"}}
+    script = "ls -ln /data/f; cat /data/f; touch /data/f || echo refused; cat /proc/self/uid_map; sleep 1000"
+    firsts = []
+    for name, read_only in (("reads", True), ("also-reads", True), ("writes", False)):
+        mount = {"name": "data", "mountPath": "/data", "readOnly": read_only}
+        await make(name, script, hostUsers=False, volumes=[volume], container={"volumeMounts": [mount]})
+        await wait_for(name, is_pod_ready)
+        async with asyncio.timeout(20):
+            while not (found := re.search(r"^ +0 +(\d+) +65536$", text := await logs_of(client, name), re.MULTILINE)):
+                await asyncio.sleep(0.05)
+        assert re.search(r" 7 +7 .*/data/f\nthe machine's", text), text
+        assert ("refused" in text) is read_only, text
+        firsts.append(int(found[1]))
+    assert len(set(firsts)) == 3 and firsts[2] == shared[0], "a folder that is written has owners that last"
+
+    def shown() -> int:
+        points = [mount.point for mount in mounts()]
+        return sum(point.startswith(f"{node.state}/nodes/{node.name}/pods/") and "/shown/" in point for point in points)
+
+    for name, left in (("reads", 1), ("also-reads", 0)):
+        await delete(client, await client.get(POD, name, "default"), seconds=10)
+        async with asyncio.timeout(20):
+            while shown() != left:
+                await asyncio.sleep(0.05)
+    assert (tmp_path / "f").read_text() == "the machine's\n"
 
 
 async def test_refused_by_name(client: Client, make: Any, wait_for: Any) -> None:

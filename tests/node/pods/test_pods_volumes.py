@@ -144,6 +144,21 @@ def test_each_pod_has_a_range_of_its_own() -> None:
     assert all(found and found[0] >= 0x80000 and sum(found) <= 0x70000000 for found in ranges)
 
 
+@pytest.mark.root
+def test_a_folder_of_the_machine_is_shared_unless_it_is_only_read(tmp_path: Path) -> None:
+    def found(mount: dict[str, Any], **source: Any) -> int:
+        volume = {"name": "base", "hostPath": {"path": str(tmp_path), "type": "Directory", **source}}
+        containers = [{"name": "main", "volumeMounts": [{"name": "base", "mountPath": "/base", **mount}]}]
+        spec = {"hostUsers": False, "volumes": [volume], "containers": containers}
+        users = range_of({"metadata": {"uid": "a"}, "spec": spec}, (200000, 65536))
+        return users[0] if users else 0
+
+    assert found({"readOnly": True}) > 200000
+    assert found({}) == 200000
+    assert found({"readOnly": True}, type="DirectoryOrCreate") == 200000
+    assert found({"readOnly": True}, path="/proc") == 200000, "a file system that cannot show other ids"
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "good"),
     [
@@ -191,7 +206,7 @@ async def test_nobody_else_of_the_machine_reads_a_pods_secrets(pod: dict[str, An
         root = Path(name)
         root.chmod(0o711)
         (root / "open").write_text("everybody's")
-        volumes = Volumes(root / "disk", root / "memory")
+        volumes = Volumes(root / "disk", root / "memory", shared=(200000, 65536))
         owner = owner_of(manifest, (200000, 65536))
         places = await volumes.prepare(manifest, owner, Context(fetch, mint, "", "", {}))
         secret = places["key"] / "token"

@@ -77,7 +77,7 @@ async def _run(
         recorder=recorder,
         services=services,
         machine=Machine(config.name, config.user_namespace, registration.memory_bytes(), _own_oom_score()),
-        volumes=Volumes(engine.disk_folder(config), engine.memory_folder(config)),
+        volumes=Volumes(engine.disk_folder(config), engine.memory_folder(config), shared=config.user_namespace),
         actions=actions,
         allocatable=registration.allocatable(registration.capacity(config.state)),
     )

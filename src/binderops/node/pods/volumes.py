@@ -19,10 +19,11 @@ from binderops.errors import ContainerConfigError, VolumeSetupError
 from binderops.kube.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, Object
 from binderops.kube.objects import namespace_of, spec_of, status_of, uid_of
 from binderops.kube.quantity import to_bytes
-from binderops.node.pods.identity import Owner
+from binderops.node.pods.identity import Owner, Range, is_shown
 from binderops.node.pods.payload import write_payload
 from binderops.node.pods.sources import Context, files_of, is_payload
-from binderops.podman.mounts import mount_memory, mounts, unmount
+from binderops.podman.idmaps import mount_mapped
+from binderops.podman.mounts import mount_memory, mounted_at, mounts, unmount
 
 HOST_PATH_CHECKS = {
     "Directory": stat.S_ISDIR,
@@ -36,9 +37,11 @@ HOST_PATH_CHECKS = {
 class Volumes:
     """Makes and removes the volumes of pods below two folders."""
 
-    def __init__(self, disk: Path, memory: Path) -> None:
+    def __init__(self, disk: Path, memory: Path, *, shared: Range) -> None:
+        """`shared`: the ids that own what pods with user namespaces find on this machine."""
         self.disk = disk
         self.memory = memory
+        self._shared = shared
 
     def folder(self, uid: str) -> Path:
         """The pod's own folder on disk (logs of termination, hosts, resolv.conf, emptyDirs)."""
@@ -87,7 +90,10 @@ class Volumes:
         if volume.get("emptyDir") is not None:
             return await self._empty(uid, name, volume["emptyDir"], owner)
         if source := volume.get("hostPath"):
-            return host_path(Path(str(source["path"])), str(source.get("type") or ""))
+            path = host_path(Path(str(source["path"])), str(source.get("type") or ""))
+            if owner.base in {0, self._shared[0]} or not is_shown(pod, volume):
+                return path
+            return await asyncio.to_thread(self._shown, path, self.disk / uid / "shown" / name, owner)
         if source := volume.get("persistentVolumeClaim"):
             return await _claimed(namespace_of(pod), str(source["claimName"]), owner, context)
         kind = ", ".join(key for key in volume if key != "name")
@@ -103,6 +109,13 @@ class Volumes:
         limit = source.get("sizeLimit")
         await mount_memory(folder, size=to_bytes(str(limit)) if limit else None, mode=mode)
         return self._made(folder, owner, mode=mode)
+
+    def _shown(self, source: Path, target: Path, owner: Owner) -> Path:
+        """The folder under the pod's own ids; it stands apart from emptyDirs, which count for the pod."""
+        target.mkdir(parents=True, exist_ok=True)
+        if mounted_at(target) is None:
+            mount_mapped(source, target, shown=owner.range, stored=self._shared)
+        return target
 
     def _made(self, folder: Path, owner: Owner, *, mode: int) -> Path:
         """The folder with its owner and mode, which are set when it is made (or mounted) only: then it is the pod's."""
