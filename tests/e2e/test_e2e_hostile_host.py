@@ -114,7 +114,8 @@ RUN --mount=type=cache,target=/c,id=../../../../../../../../.. \\
     --mount=type=bind,from=localhost/binderops/notebook,source=/,target=/b,rw \\
     python3 /probe/probe.py "$(cat /probe/argument.json)" > /probe/root.json 2> /probe/root.err || true
 RUN python3 /probe/probe.py "$(cat /probe/argument.json)" > /probe/plain.json 2> /probe/plain.err || true
-RUN env > /probe/environment; ls /proc | grep -c '^[0-9]' > /probe/processes; chmod -R a+rX /probe
+RUN env > /probe/environment; cat /proc/self/uid_map > /probe/users; \\
+    ls /proc | grep -c '^[0-9]' > /probe/processes; chmod -R a+rX /probe
 USER 1000
 """
 
@@ -124,15 +125,16 @@ def test_a_build_reaches_nothing_of_the_machine(
 ) -> None:
     files = {"Dockerfile": DOCKERFILE, "probe.py": PROBE, "argument.json": planted.argument}
     server = binder.launch(git_spec(repositories.add("host-build", files)))
-    names = ("root.json", "plain.json", "root.err", "plain.err", "environment", "processes")
+    names = ("root.json", "plain.json", "root.err", "plain.err", "environment", "users", "processes")
     read = f"[open('/probe/' + name).read() for name in {names}]"
-    as_root, plain, *complaints, environment, processes = ast.literal_eval(server.run(read))
+    as_root, plain, *complaints, environment, users, processes = ast.literal_eval(server.run(read))
     for told in (as_root, plain):
         assert told, complaints
         assert [name for name, reached in json.loads(told).items() if reached] == []
         assert set(json.loads(told)) >= alive
     assert "CREDENTIAL" not in environment
     assert int(processes) < 6
+    assert int(users.split()[1]) >= 0x80000, "ids of this build alone"
 
 
 def _names() -> list[str]:
