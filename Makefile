@@ -89,8 +89,9 @@ soak: system environment charts  ## SOAK launches, and what is left of them: mem
 kill-lego: environment  ## kube-lego killed at a hundred random points (the tests' own: ten)
 	@LEGO_KILLS=100 $(RUN)/pytest tests/lego/test_lego_kills.py -q -s
 
-soak-lego: environment  ## kube-lego with certificates of a minute under traffic, for ten minutes (the tests' own: seconds)
-	@LEGO_SOAK_SECONDS=600 $(RUN)/pytest tests/lego/test_lego_soak.py -q -s
+soak-lego: environment  ## kube-lego with certificates of a minute under traffic, for ten minutes, and a CA that is busy for three (the tests' own: seconds)
+	@LEGO_SOAK_SECONDS=600 LEGO_PROCESSING_SECONDS=180 $(RUN)/pytest \
+	  tests/lego/test_lego_soak.py tests/lego/test_lego_fake_ca.py -k 'handshake or busy' -q -s
 
 matrix-lego: environment  ## kube-lego against every awkwardness of Pebble: fifty hosts, its own delays (the tests' own: five, short)
 	@LEGO_MATRIX=whole $(RUN)/pytest tests/lego/test_lego_pebble.py -k awkwardness -q -s --timeout 1200

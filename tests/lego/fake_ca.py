@@ -10,6 +10,7 @@ import json
 import secrets
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,8 @@ class FakeCa:
     def __init__(self) -> None:
         self.refuse_orders: list[Answer] = []  # answers to the next newOrders
         self.polls_in_processing = 0  # looks at an order before it is valid
+        self.seconds_in_processing = 0.0
+        self.looked = 0  # at orders in processing
         self.retry_after: str | None = None
         self.order_not_ready = 0  # finalize requests that are refused as too early
         self.failing: dict[str, Answer] = {}  # by name: what its validation ends with
@@ -131,7 +134,7 @@ class FakeCa:
         names = [each["value"] for each in payload["identifiers"]]
         under_way = [state for other, state in self._state.items() if other not in self._handed_out]
         self.overlapping += sum(set(state["names"]) == set(names) for state in under_way)
-        self._state[number] = {"names": names, "proved": set(), "polls": None, "chain": ""}
+        self._state[number] = {"names": names, "proved": set(), "polls": None, "until": 0.0, "chain": ""}
         _, body, _ = self._order(number)
         return 201, body, {"Location": f"{self.url}/order/{number}"}
 
@@ -140,8 +143,9 @@ class FakeCa:
         proved = state["proved"] >= set(state["names"]) and not self.validating
         status = "ready" if proved else "pending"
         if state["polls"] is not None:
-            status = "processing" if state["polls"] > 0 else "valid"
+            status = "processing" if state["polls"] > 0 or time.monotonic() < state["until"] else "valid"
             state["polls"] -= 1
+            self.looked += status == "processing"
             if self.retry_after and status == "processing":
                 headers["Retry-After"] = self.retry_after
         if any(name in self.failing for name in state["proved"]):
@@ -177,6 +181,7 @@ class FakeCa:
         raw = base64.urlsafe_b64decode(payload["csr"] + "=" * (-len(payload["csr"]) % 4))
         self._state[number]["chain"] = self._chain(x509.load_der_x509_csr(raw))
         self._state[number]["polls"] = self.polls_in_processing
+        self._state[number]["until"] = time.monotonic() + self.seconds_in_processing
         self.finalized += 1
         return self._order(number)
 

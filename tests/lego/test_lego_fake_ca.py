@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,7 @@ from binderops.lego.settings import Issuer, Settings
 from binderops.lego.wanted import plan
 
 HOSTS = ["a.example.org", "b.example.org"]
+PROCESSING = float(os.environ.get("LEGO_PROCESSING_SECONDS", "4"))  # `make soak-lego`: three minutes
 
 
 @pytest.fixture
@@ -65,6 +67,17 @@ async def test_processing_and_too_early_are_followed(world: World, ca: FakeCa) -
     world.start()
     await ask(world)
     await world.issued("web-tls")
+    assert ca.finalized == 1 and len(ca.orders) == 1
+    assert await world.events("Failed") == []
+
+
+@pytest.mark.timeout(600)
+async def test_a_ca_that_is_busy_for_minutes_is_looked_at_as_often_as_it_says(world: World, ca: FakeCa) -> None:
+    ca.seconds_in_processing, ca.retry_after = PROCESSING, "2"
+    world.start()
+    await ask(world)
+    await world.issued("web-tls", seconds=PROCESSING + 30)
+    assert 1 <= ca.looked <= PROCESSING / 2 + 2
     assert ca.finalized == 1 and len(ca.orders) == 1
     assert await world.events("Failed") == []
 
