@@ -19,7 +19,7 @@ from binderops.errors import AcmeError
 REQUEST_SECONDS = 30
 BAD_NONCES = 150
 """A server may refuse good nonces (RFC 8555 6.5); at nine of ten, all of these fail once in seven million."""
-_PATIENT_AFTER = 10  # attempts; then a pause, since a server that refuses that many is not well
+_PATIENT_AFTER = 20  # attempts; then a pause, since a server that refuses more than nine of ten is not well
 
 _TRANSIENT = {"badNonce", "serverInternal", "orderNotReady"}
 
