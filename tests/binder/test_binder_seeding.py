@@ -67,7 +67,14 @@ def with_base(settings: Settings) -> tuple[Settings, str]:
 def seeder(served: Served, settings: Settings, **options: Any) -> BaseSeeding:
     binder = served.binder
     return BaseSeeding(
-        settings, binder.pods, binder.registry, binder.credentials, binder.metrics, first_pause=0.05, **options
+        settings,
+        binder.pods,
+        binder.registry,
+        binder.builds._places,
+        binder.credentials,
+        binder.metrics,
+        first_pause=0.05,
+        **options,
     )
 
 
@@ -107,6 +114,7 @@ async def test_a_registry_without_the_base_gets_it_and_builds_mount_it(
     served: Served, cluster: Cluster, registry: RunningRegistry, places: PodPlaces
 ) -> None:
     settings, repository = with_base(served.binder.settings)
+    before = len(cluster.created)
     cluster.on_build(f"{registry.host}/{repository}:{TAG}", program(places))
 
     async def is_there() -> bool:
@@ -138,7 +146,7 @@ async def test_a_registry_without_the_base_gets_it_and_builds_mount_it(
         await served.binder.registry.delete_manifest(repository, first.digest)
         await until(lambda: _is(seeded() == 2))
         assert await is_there()
-        pods = [pod for pod in cluster.created if pod["metadata"]["name"] == f"seed-base-{TAG}"]
+        pods = [pod for pod in cluster.created[before:] if pod["metadata"]["name"] == f"seed-base-{TAG}"]
         assert len(pods) == 2
         assert pods[0]["spec"]["hostUsers"] is False
         assert pods[0]["spec"]["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}

@@ -33,7 +33,7 @@ def test_names_follow_from_the_domain() -> None:
     found = settings({"global": {"domain": "binder.localhost", "publicPort": 8080}})
     assert found.hub_url == "http://hub.binder.localhost:8080/"
     assert found.hub_api_url == "http://proxy-public/hub/api/"
-    assert found.registry_host == "registry.ns.svc:5000"
+    assert found.image_registry == "registry.ns.svc:5000"
     tls = settings({"global": {"domain": "b.example.org", "publicTlsPort": 443}})
     assert tls.hub_url == "https://hub.b.example.org/"
     own = settings({"config": {"BinderHub": {"hub_url": "https://h.example/x", "hub_url_local": "http://hub:8081/x"}}})
@@ -57,7 +57,7 @@ def test_the_prefix_holds_the_builders_version() -> None:
     assert one != other
     assert settings({"global": {"images": IMAGES}}).image_prefix == one
     own = settings({"config": {"BinderHub": {"image_prefix": "gcr.io/p/r2d-"}}})
-    assert (own.image_prefix, own.registry_host) == ("gcr.io/p/r2d-", "gcr.io")
+    assert (own.image_prefix, own.image_registry) == ("gcr.io/p/r2d-", "gcr.io")
 
 
 def test_nothing_is_ignored_in_silence() -> None:

@@ -214,6 +214,29 @@ def test_the_pull_secret_is_for_this_registry(local: Rendered) -> None:
     assert (user, len(password)) == ("pull", 48)
 
 
+@pytest.mark.parametrize("has_its_own", [True, False])
+def test_an_operators_registry_is_pulled_from_with_its_password_which_only_the_binder_mounts(
+    render: Any, has_its_own: bool
+) -> None:
+    own = {"url": "https://r.example", "username": "me", "password": "secret"}
+    objects = render(at("binderhub.registry", own), at("binderhub.registryServer.enabled", has_its_own))
+    expected = {"https://r.example": {"auth": base64.b64encode(b"me:secret").decode()}}
+    auths = json.loads(secret_text(objects, "registry-pull", ".dockerconfigjson"))["auths"]
+    assert ({name: auth for name, auth in auths.items() if name in expected}, len(auths)) == (expected, 1 + has_its_own)
+    assert json.loads(secret_text(objects, "binder-build-docker-config", "config.json"))["auths"] == expected
+    holders = {
+        (name, volume["secret"]["secretName"])
+        for name, obj in objects.of_kind("Deployment").items()
+        for volume in obj["spec"]["template"]["spec"].get("volumes", [])
+        if "secret" in volume
+    }
+    pulling = {("binder", "registry-pull")} if has_its_own else set()
+    assert {pair for pair in holders if pair[1] in {"registry-pull", "binder-build-docker-config"}} == {
+        ("binder", "binder-build-docker-config"),
+        *pulling,
+    }
+
+
 def test_proxy_arguments(render: Any) -> None:
     values = merge(
         at("binderhub.jupyterhub.debug.enabled", True),

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.oci.docker_registry import registry, replaced_registry, token_realm
+from tests.oci.docker_registry import own_registry, registry, replaced_registry, token_realm
 
-__all__ = ["registry", "replaced_registry", "token_realm"]
+__all__ = ["own_registry", "registry", "replaced_registry", "token_realm"]

@@ -1,4 +1,4 @@
-"""A real docker-registry on loopback that wants tokens, as the chart's does."""
+"""Real docker-registries on loopback: one that wants tokens, as the chart's does, or one that wants a password."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 import yaml
@@ -20,6 +21,10 @@ from cryptography.x509.oid import NameOID
 from tests.programs import program
 
 from binderops.oci.tokens import TokenSigner
+
+OWN_USER, OWN_PASSWORD = "own", "own password"
+# bcrypt, the one kind that docker-registry reads, at its lowest cost.
+HTPASSWD = f"{OWN_USER}:$2b$04$jYiuqJ30lNOW3wuHVGLBKe6MGHIs4eA0dCjtmzDUHqLTQn3rcBnsm\n"
 
 
 def make_signing_key(folder: Path) -> Path:
@@ -63,29 +68,35 @@ class RunningRegistry:
 class DockerRegistry:
     """One that can be stopped, and started again at the same port over the same storage."""
 
-    def __init__(self, folder: Path, token_realm: str) -> None:
+    def __init__(self, folder: Path, authentication: dict[str, Any]) -> None:
         self._server = program("docker-registry")
         self._port = free_port()
         self._log = folder / "log"
         self._configuration = folder / "config.yml"
         self._process: subprocess.Popen[bytes] | None = None
         self.storage = folder / "data"
-        self.running = RunningRegistry(f"127.0.0.1:{self._port}", make_signing_key(folder / "keys"))
+        self.running = RunningRegistry(f"127.0.0.1:{self._port}", folder / "keys")
         settings = {
             "version": "0.1",
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(self.storage)}, "delete": {"enabled": True}},
             "http": {"addr": self.running.host},
-            "auth": {
-                "token": {
-                    "realm": token_realm,
-                    "service": "registry",
-                    "issuer": "binder",
-                    "rootcertbundle": str(self.running.keys / "tls.crt"),
-                }
-            },
+            "auth": authentication,
         }
         self._configuration.write_text(yaml.safe_dump(settings))
+
+    @classmethod
+    def with_tokens(cls, folder: Path, realm: str) -> Self:
+        """As the chart's: tokens come from `realm`, signed by the key in its folder `keys`."""
+        certificate = make_signing_key(folder / "keys") / "tls.crt"
+        token = {"realm": realm, "service": "registry", "issuer": "binder", "rootcertbundle": str(certificate)}
+        return cls(folder, {"token": token})
+
+    @classmethod
+    def with_password(cls, folder: Path) -> Self:
+        """As an operator's own: it knows `own` with OWN_PASSWORD."""
+        (folder / "htpasswd").write_text(HTPASSWD)
+        return cls(folder, {"htpasswd": {"realm": "own", "path": str(folder / "htpasswd")}})
 
     def start(self) -> None:
         """Returns when it listens."""
@@ -109,7 +120,7 @@ def token_realm() -> str:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, token_realm: str) -> Iterator[RunningRegistry]:
-    server = DockerRegistry(tmp_path_factory.mktemp("registry"), token_realm)
+    server = DockerRegistry.with_tokens(tmp_path_factory.mktemp("registry"), token_realm)
     try:
         server.start()
         yield server.running
@@ -121,7 +132,19 @@ def registry(tmp_path_factory: pytest.TempPathFactory, token_realm: str) -> Iter
 def replaced_registry(tmp_path: Path, token_realm: str) -> Iterator[DockerRegistry]:
     """A test's own, to stop and start. It runs."""
     (tmp_path / "registry").mkdir()
-    server = DockerRegistry(tmp_path / "registry", token_realm)
+    server = DockerRegistry.with_tokens(tmp_path / "registry", token_realm)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_registry(tmp_path: Path) -> Iterator[DockerRegistry]:
+    """An operator's own, that wants a password. It runs."""
+    (tmp_path / "own").mkdir()
+    server = DockerRegistry.with_password(tmp_path / "own")
     try:
         server.start()
         yield server

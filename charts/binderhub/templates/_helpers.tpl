@@ -102,6 +102,17 @@ http://{{ index . 1 }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/
 registry.{{ .Release.Namespace }}.svc:5000
 {{- end }}
 
+{{- /* `auths` of a docker config.json for the operator's own registry: empty without a password. */ -}}
+{{- define "binderhub.ownRegistryAuths" -}}
+{{- $auths := dict -}}
+{{- $url := .Values.registry.url | default "" -}}
+{{- $username := .Values.registry.username | default (ternary "_json_key" "<token>" (regexMatch "(^|//)([a-z0-9-]+\\.)?gcr\\.io" $url)) -}}
+{{- if and $url .Values.registry.password -}}
+{{- $_ := set $auths $url (dict "auth" (printf "%s:%s" $username .Values.registry.password | b64enc)) -}}
+{{- end -}}
+{{- toJson $auths -}}
+{{- end }}
+
 {{- /* Base64 text of one key of a Secret that is generated once: (list ROOT SECRET KEY), "" where it does not exist yet. */ -}}
 {{- define "binderhub.live" -}}
 {{- $live := (lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1)).data | default dict -}}

@@ -30,12 +30,15 @@ from binderops.binder.tokens import BuildCredentials, PageTokens
 from binderops.errors import RegistryError
 from binderops.kube.client import Client
 from binderops.oci.credentials import ANONYMOUS, Authorizer, Minting, Password, parse_docker_config
+from binderops.oci.insisting import Patience
+from binderops.oci.references import Reference, registry_of_url
 from binderops.oci.registry import Registry
 from binderops.oci.tokens import TokenSigner
 
 log = structlog.get_logger(__name__)
 
 _SYNC_SECONDS = 20.0
+_SLOWEST_UPLOAD = 0.25e6  # bytes a second, by lines that lead to an operator's registry
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Binder:
     """The provider of uploaded folders: the operator may use it where visitors may not."""
     local_token: str
     registry: Registry
+    """The release's own, which builds push to and uploads lie in."""
+    images: Registry
+    """Where images are kept: the same one, or the operator's."""
     signer: TokenSigner | None
     pull_password: Password | None
     """Who may pull anything: the pull Secret of the release."""
@@ -80,7 +86,10 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     hub_token = settings.binder.hub_api_token or settings.place.hub_api_token
     hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
     registry = _registry(settings, signer)
-    stores = Stores(Places(registry), Content(settings, registry))
+    images = _images(settings) or registry
+    base = Reference.parse(settings.base_image).repository if settings.base_image else ""
+    places = Places(registry, None if images is registry else images, base=base)
+    stores = Stores(places, Content(settings, images))
     builds = Builds(settings, pods, stores, credentials, metrics)
     http = httpx.AsyncClient(timeout=httpx.Timeout(20.0, connect=5.0))
     providers = make_providers(settings, http, registry)
@@ -88,7 +97,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     assert local is not None
     for finding in settings.findings:
         log.warning("setting", finding=finding)
-    seeding = BaseSeeding(settings, pods, registry, credentials, metrics)
+    seeding = BaseSeeding(settings, pods, registry, places, credentials, metrics)
     peers = Peers(settings.trusted_proxies, kube, namespace=settings.place.namespace, release=settings.place.release)
     keeping = Keeping(registry, lambda: pods.users)
     works = {
@@ -108,13 +117,14 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
             local=local,
             local_token=_text(settings, "binder-local", "token"),
             registry=registry,
+            images=images,
             signer=signer,
             pull_password=_pull_password(settings),
             credentials=credentials,
             pods=pods,
             builds=builds,
             launcher=Launcher(hub, settings.hub_url, settings.launcher, metrics),
-            health=Health(registry, settings.image_prefix, hub, pods, quota=settings.quota.total_quota),
+            health=Health(images, settings.image_prefix, hub, pods, quota=settings.quota.total_quota),
             metrics=metrics,
             page_tokens=_page_tokens(settings),
             rate=RateLimit(limit=settings.rate.limit, period=settings.rate.period_seconds),
@@ -128,6 +138,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
         await builds.close()
         await hub.close()
         await registry.close()
+        await images.close()
         await http.aclose()
 
 
@@ -144,7 +155,8 @@ def _page_tokens(settings: Settings) -> PageTokens:
 
 
 def _signer(settings: Settings) -> TokenSigner | None:
-    if settings.registry.is_own:
+    if not settings.registry.enabled:
+        log.error("the release has no registry for builds to push to: what is not built cannot be launched")
         return None
     folder = settings.secret("registry-token")
     if not folder.is_dir():
@@ -154,17 +166,24 @@ def _signer(settings: Settings) -> TokenSigner | None:
 
 
 def _registry(settings: Settings, signer: TokenSigner | None) -> Registry:
-    if settings.registry.is_own:
-        log.error("the operator's own registry is only read: builds cannot be given a password for it yet")
-        logins = _logins(settings, "docker", "config.json")
-        return Registry(settings.registry_host, logins.get(settings.registry_host, ANONYMOUS))
-    # The chart's registry speaks plain http, inside the cluster alone.
+    # It speaks plain http, inside the cluster alone.
     authorizer: Authorizer = Minting(signer) if signer else _pull_password(settings) or ANONYMOUS
-    return Registry(settings.registry_host, authorizer, insecure=True)
+    return Registry(settings.build_registry, authorizer, insecure=True)
+
+
+def _images(settings: Settings) -> Registry | None:
+    """The operator's own registry; None where images stay in the release's."""
+    host = settings.image_registry
+    if host == settings.build_registry:
+        return None
+    password = _logins(settings, "docker", "config.json").get(host, ANONYMOUS)
+    url = settings.registry.url or ""
+    is_plain_http = url.startswith("http://") and registry_of_url(url) == host
+    return Registry(host, password, insecure=is_plain_http, patience=Patience(slowest=_SLOWEST_UPLOAD))
 
 
 def _pull_password(settings: Settings) -> Password | None:
-    return next(iter(_logins(settings, "registry-pull", ".dockerconfigjson").values()), None)
+    return _logins(settings, "registry-pull", ".dockerconfigjson").get(settings.build_registry)
 
 
 def _logins(settings: Settings, folder: str, name: str) -> dict[str, Password]:

@@ -16,7 +16,9 @@ import structlog
 from binderops.binder.builds.pods import Pods
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.quota import total_pods
+from binderops.binder.naming import image_name
 from binderops.oci.insisting import Patience
+from binderops.oci.references import Reference
 from binderops.oci.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -66,7 +68,7 @@ class Health:
     """The whole of `/health`."""
 
     def __init__(self, registry: Registry, image_prefix: str, hub: Hub, pods: Pods, *, quota: int | None) -> None:
-        repository = f"{image_prefix}some-image-name".partition("/")[2] or "some-image-name"
+        repository = Reference.parse(image_name(image_prefix, "some-image-name", identity="", ref="12345")).repository
 
         async def registry_answers() -> bool:
             await registry.head_manifest(repository, "12345", patience=_REGISTRY_PATIENCE)

@@ -22,6 +22,7 @@ from binderops.binder.naming import build_name, image_name
 from binderops.binder.providers import AnyProvider
 from binderops.binder.providers.base import Repository, Resolved
 from binderops.errors import BinderOpsError, HubError, QuotaError, RegistryError, SpecError
+from binderops.oci.references import Reference
 
 log = structlog.get_logger(__name__)
 
@@ -153,16 +154,15 @@ class Journey:
         return repository, resolved
 
     async def _find(self, image: str) -> bool:
-        _, _, path = image.partition("/")
-        repository, _, tag = path.rpartition(":")
+        name = Reference.parse(image)
         try:
-            return await self._binder.sharing.ask(("find", image), lambda: self._head(repository, tag))
+            return await self._binder.sharing.ask(("find", image), lambda: self._head(name.repository, name.tag))
         except RegistryError as error:
             what = f"The image cannot be looked for: {error.what}"
             raise RegistryError(what, where=error.where, why=error.why, hint=error.hint) from error
 
     async def _head(self, repository: str, tag: str) -> bool:
-        return await self._binder.registry.head_manifest(repository, tag) is not None
+        return await self._binder.images.head_manifest(repository, tag) is not None
 
     def _check_quota(self, target: _Target) -> None:
         settings = self._binder.settings

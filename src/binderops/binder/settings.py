@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from traitlets.config import Config
 
 from binderops.binder import traits
-from binderops.errors import ValuesError
+from binderops.binder.naming import image_name
+from binderops.errors import RegistryError, ValuesError
 from binderops.git.hosts import InternalHost
-from binderops.oci.references import Reference
+from binderops.oci.references import DOCKER_HUB, Reference, registry_of_url
 
 T = TypeVar("T", bound=traits.Traits)
 
@@ -102,21 +103,11 @@ class TrustedProxies(BaseModel):
 
 
 class RegistrySettings(BaseModel):
-    """`registry` of the chart: the one it runs (`name`), or the operator's own (`url`)."""
+    """`registry` of the chart: the one it runs (`name`), which builds push to, and the operator's own (`url`)."""
 
     enabled: bool = True
     name: str = ""
     url: str | None = None
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is the operator's, not the chart's: its password is not ours to give away."""
-        return bool(self.url)
-
-    @property
-    def host(self) -> str:
-        """Host and port, "" where none is set."""
-        return urlsplit(self.url).netloc or self.url if self.url else self.name
 
 
 @dataclass(frozen=True)
@@ -165,12 +156,16 @@ class Settings:
     findings: tuple[str, ...] = ()
 
     @property
-    def registry_host(self) -> str:
-        """The registry that images are kept in: the one that `image_prefix` names, else the chart's."""
-        first = self.binder.image_prefix.partition("/")[0]
-        if "." in first or ":" in first:
-            return first
-        return self.registry.host or f"registry.{self.place.namespace}.svc:5000"
+    def build_registry(self) -> str:
+        """The release's own registry, which builds push to: host and port."""
+        return self.registry.name or f"registry.{self.place.namespace}.svc:5000"
+
+    @property
+    def image_registry(self) -> str:
+        """The registry that images are kept in: the one that `image_prefix` names, the operator's, or the release's."""
+        if self.binder.image_prefix:
+            return Reference.parse(image_name(self.binder.image_prefix, "x", identity="x", ref="x")).registry
+        return registry_of_url(self.registry.url) if self.registry.url else self.build_registry
 
     @property
     def build_image(self) -> str:
@@ -186,13 +181,21 @@ class Settings:
         if self.binder.image_prefix:
             return self.binder.image_prefix
         parts = f"{self.build_image}\n{self.common.images.notebook.reference}"
-        return f"{self.registry_host}/r2d-{hashlib.sha256(parts.encode()).hexdigest()[:8]}-"
+        return f"{self.image_registry}/r2d-{hashlib.sha256(parts.encode()).hexdigest()[:8]}-"
 
     @property
     def base_repository(self) -> str:
         """The repository of the notebook base in the registry, "" where no base is set."""
         name = self.common.images.notebook.reference
         return Reference.parse(name).repository if name else ""
+
+    @property
+    def base_image(self) -> str:
+        """The notebook base's name where images are kept in a registry of the operator's, "" where they are not."""
+        tag = self.common.images.notebook.tag.removeprefix("sha256:")[:12]
+        if self.image_registry == self.build_registry or not tag:
+            return ""
+        return f"{self.image_prefix.replace('_', '-')}base".lower() + f":{tag}"
 
     @property
     def badge_base_url(self) -> str:
@@ -257,7 +260,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         raise ValuesError(
             "a setting of the binder has a wrong value", where=f"config.{error.title}", why=str(error)
         ) from error
-    return Settings(
+    settings = Settings(
         place=place,
         common=common,
         registry=registry,
@@ -272,6 +275,19 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         internal_hosts=tuple(InternalHost(entry.host, entry.cidr) for entry in egress.internal_hosts if entry.host),
         findings=tuple(findings),
     )
+    _check_image_names(settings)
+    return settings
+
+
+def _check_image_names(settings: Settings) -> None:
+    where = "config.BinderHub.image_prefix"
+    try:
+        found = Reference.parse(image_name(settings.image_prefix, "x", identity="x", ref="x"))
+    except RegistryError as error:
+        raise ValuesError("names of images cannot begin so", where=where, why=error.why) from error
+    if found.registry == DOCKER_HUB and "/" not in settings.binder.image_prefix:
+        hint = "set it to ORGANISATION/binder-, the organisation being one that registry.username may push to"
+        raise ValuesError("Docker Hub keeps images below an organisation", where=where, hint=hint)
 
 
 def _as(model: traits.Traits, kind: type[T]) -> T:

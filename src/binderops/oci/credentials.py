@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import httpx
 
 from binderops.errors import RegistryError
-from binderops.oci.references import DOCKER_HUB, DOCKER_HUB_API
+from binderops.oci.references import registry_of_url
 from binderops.oci.tokens import Scope, TokenSigner
 
 _LONGEST_ANSWER = 1 << 20
@@ -94,7 +94,7 @@ def parse_docker_config(text: str | bytes) -> dict[str, Password]:
     """Credentials by registry host of a `config.json` (`auths`), as a dockerconfigjson Secret holds it."""
     try:
         auths = json.loads(text).get("auths", {})
-        return {_host_of(server): _password_of(entry) for server, entry in auths.items()}
+        return {registry_of_url(server): _password_of(entry) for server, entry in auths.items()}
     except (ValueError, AttributeError, TypeError, binascii.Error) as error:
         raise RegistryError("a docker config.json cannot be read", why=str(error)) from error
 
@@ -104,11 +104,6 @@ def _password_of(entry: Mapping[str, Any]) -> Password:
         username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
         return Password(username, password)
     return Password(str(entry.get("username", "")), str(entry.get("password", "")))
-
-
-def _host_of(server: str) -> str:
-    host = re.sub(r"^https?://", "", server).partition("/")[0]
-    return DOCKER_HUB if host in {"index.docker.io", DOCKER_HUB_API} else host
 
 
 def _token_of(answer: httpx.Response, realm: str) -> str:

@@ -28,6 +28,8 @@ class Patience:
     answer: float = 30.0
     away: float = 40.0
     """Longer than a registry finishes pushes when it is told to end (20 s), and the next one takes to start."""
+    slowest: float = 10e6
+    """Bytes a second below which a transfer is given up: slower than any disk that holds a registry."""
 
 
 async def insist(
@@ -75,6 +77,12 @@ def is_untrusted(error: BaseException) -> bool:
         isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         for each in _chain(error)
     )
+
+
+def is_cut(error: BaseException) -> bool:
+    """Whether a connection ended on its way, also one of another registry that a body came from."""
+    lost = next((each for each in _chain(error) if isinstance(each, httpx.TransportError)), None)
+    return lost is not None and not is_away(lost)
 
 
 def words_of(error: BaseException) -> str:

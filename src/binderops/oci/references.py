@@ -13,6 +13,7 @@ from binderops.errors import RegistryError
 
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_API = "registry-1.docker.io"
+_DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, DOCKER_HUB_API, "index.docker.io", "registry.hub.docker.com"})
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -65,6 +66,12 @@ class Reference:
 
     def __str__(self) -> str:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+def registry_of_url(url: str) -> str:
+    """Host and port of a registry's address, as names of images begin with: Docker Hub has several."""
+    host = re.sub(r"^https?://", "", url).partition("/")[0]
+    return DOCKER_HUB if host in _DOCKER_HUB_NAMES else host
 
 
 def is_repository(text: str) -> bool:

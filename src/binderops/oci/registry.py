@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +20,13 @@ import httpx
 
 from binderops.errors import RegistryError
 from binderops.oci.credentials import ANONYMOUS, Authorizer, Challenge
-from binderops.oci.insisting import ATTEMPTS, TRANSIENT, Patience, insist, is_away, is_untrusted, words_of
+from binderops.oci.insisting import ATTEMPTS, TRANSIENT, Patience, insist, is_away, is_cut, is_untrusted, words_of
 from binderops.oci.manifests import ACCEPTED, Descriptor, Manifest, digest_of
 from binderops.oci.references import DOCKER_HUB, DOCKER_HUB_API
 from binderops.oci.tokens import Scope
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound for what registries must accept
 _CHUNK = 1 << 20
-_SLOWEST = 10e6  # bytes a second: slower than any disk that holds a registry
 _CONNECT = 5.0
 _UPLOADS = 3
 _UPLOAD_PAUSE = 0.5
@@ -126,16 +125,37 @@ class Registry:
             raise self._error("a blob does not match its digest", digest)
         return answer.content
 
+    async def stream_blob(self, repository: str, digest: str) -> AsyncGenerator[bytes, None]:
+        """A blob's bytes as they come, a megabyte at most at a time; nothing checks them against the digest."""
+        if not await self.has_blob(repository, digest):
+            raise self._error("a blob is not there", f"{repository}@{digest}")
+        headers: dict[str, str] = {}
+        if self._challenge:
+            await self._add_authorization(headers, (Scope.pull(repository),))
+        url = f"{self._base}/v2/{repository}/blobs/{digest}"
+        try:
+            async with self._client.stream("GET", url, headers=headers, follow_redirects=True) as answer:
+                if answer.status_code != 200:
+                    raise self._error(f"the registry answered {answer.status_code} to GET {url}", "")
+                async for piece in answer.aiter_bytes(_CHUNK):
+                    yield piece
+        except httpx.TransportError as error:
+            raise self._lost(error, self._patience) from error
+
     async def push_blob(self, repository: str, content: bytes | Path, media_type: str) -> Descriptor:
         """Upload bytes or a file, unless the repository has them already."""
         descriptor, source = await asyncio.to_thread(_described, content, media_type)
+        await self.send_blob(repository, descriptor, source)
+        return descriptor
+
+    async def send_blob(self, repository: str, descriptor: Descriptor, content: Content) -> None:
+        """Upload what `content` yields, from its beginning at each call, unless the repository has it already."""
         for left in reversed(range(_UPLOADS)):
             if await self.has_blob(repository, descriptor.digest):
                 break
-            if await self._upload(repository, descriptor, source, is_last=not left):
+            if await self._upload(repository, descriptor, content, is_last=not left):
                 break
             await asyncio.sleep(_UPLOAD_PAUSE)
-        return descriptor
 
     async def _upload(self, repository: str, descriptor: Descriptor, source: Content, *, is_last: bool) -> bool:
         """False where it must be begun anew: an upload ends with its connection, and with the process that began it."""
@@ -152,7 +172,7 @@ class Registry:
                 attempts=1,
             )
         except RegistryError as error:
-            if is_last or not isinstance(error.__cause__, httpx.TransportError) or is_away(error.__cause__):
+            if is_last or not is_cut(error):
                 raise
             return False
         if is_last or not (answer.status_code in TRANSIENT or _codes(answer) & _STRANGE_UPLOAD):
@@ -203,6 +223,8 @@ class Registry:
         location = urljoin(self._base, started.headers.get("location", ""))
         if httpx.URL(location).host != httpx.URL(self._base).host:
             raise self._error("the registry sends uploads to another host", location)
+        if self._base.startswith("https:") and not location.startswith("https:"):
+            raise self._error("the registry sends uploads to plain http", location)
         return f"{location}{'&' if '?' in location else '?'}digest={digest}"
 
     async def _ask(
@@ -232,7 +254,7 @@ class Registry:
             raise self._lost(error, patience) from error
 
     def _patience_for(self, size: int) -> Patience:
-        return replace(self._patience, answer=self._patience.answer + size / _SLOWEST)
+        return replace(self._patience, answer=self._patience.answer + size / self._patience.slowest)
 
     async def _authorized(
         self,

@@ -45,7 +45,7 @@ _OWN = [
     Row("ingress.https.type", "other", "Ingress binderhub", "metadata.annotations.kubernetes.io/tls-acme", ABSENT,
         base="https"),
     Row("extraConfig", {"50-own": CODE}, "Binder", "binder.default_opengraph_title", "at /", apart="code"),
-    Row("registry.url", "https://two.example", "Binder", "registry_host", "two.example", base="own registry"),
+    Row("registry.url", "https://two.example", "Binder", "image_registry", "two.example", base="own registry"),
     Row("registry", {"username": "me", "password": "secret"}, DOCKER, "data.config.json",
         Has(base64.b64encode(b"me:secret").decode()), base="own registry"),
     Row("registryServer.enabled", False, REGISTRY, "", ABSENT, apart="off"),

@@ -40,7 +40,7 @@ class Content:
         parts = (settings.build_image, settings.common.images.notebook.reference, settings.build.appendix)
         self.builder = "\n".join(parts)
         # An option of repo2docker may change what an image holds in ways that only it knows.
-        self._is_on = not settings.build.repo2docker_extra_args and not settings.registry.is_own
+        self._is_on = not settings.build.repo2docker_extra_args
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def look(self, request: BuildRequest) -> Look:

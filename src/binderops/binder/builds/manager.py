@@ -53,6 +53,7 @@ START_SECONDS = 300.0
 _GONE_SECONDS = 60.0
 _SETTLE_SECONDS = 30.0
 _LOG_PAUSE = 1.0
+_LEFT_SECONDS = 1800.0  # a pod that is left has its files on its machine's disk
 # Waiting cannot mend these; everything else (an image that is being pulled) has START_SECONDS.
 _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"})
 
@@ -112,21 +113,22 @@ class Builds:
         while True:
             await asyncio.sleep(self._settings.binder.build_cleanup_interval)
             for pod in self._pods.builds:
-                watched = name_of(pod) in self._running
-                if age_of(pod) > self._settings.cleaner.max_age or (is_finished(pod) and not watched):
-                    await self._keep(pod)
+                watched, is_old = name_of(pod) in self._running, age_of(pod) > self._settings.cleaner.max_age
+                if is_old or (is_finished(pod) and not watched and await self._keep(pod)):
+                    await self._places.clean(annotations_of(pod).get(PLACE_ANNOTATION, ""))
                     await self._delete(name_of(pod), uid=uid_of(pod))
 
-    async def _keep(self, pod: Object) -> None:
+    async def _keep(self, pod: Object) -> bool:
+        """Whether nothing is left to keep; False while a registry takes nothing."""
         image, place = (annotations_of(pod).get(name, "") for name in (IMAGE_ANNOTATION, PLACE_ANNOTATION))
-        if not (image and place):
-            return
+        if not (image and place and phase_of(pod) == "Succeeded"):
+            return True
         try:
-            if phase_of(pod) == "Succeeded":
-                await self._places.store(place, image)
+            await self._places.store(place, image)
         except BinderOpsError as error:
             log.warning("what a build left is not kept", build=name_of(pod), error=str(error))
-        await self._places.clean(place)
+            return not isinstance(error, RegistryError) or age_of(pod) > _LEFT_SECONDS
+        return True
 
     async def close(self) -> None:
         """Stop watching; build pods run on."""
@@ -154,6 +156,7 @@ class Builds:
             running.finish(False, f"The build did not start: {error.what}")
         except RegistryError as error:
             log.error("an image cannot be stored", build=name, error=str(error))
+            running.is_left = True
             running.finish(False, f"The image could not be stored: {error.what}")
         except Exception:
             log.exception("watching a build failed", build=name)
@@ -174,9 +177,10 @@ class Builds:
         log.info(
             "build ended", build=running.request.name, status=status, why=outcome.message, seconds=round(seconds, 1)
         )
-        await self._places.clean(running.place)
-        if running.pod_uid:
-            await self._delete(running.request.name, uid=running.pod_uid)
+        if not running.is_left:
+            await self._places.clean(running.place)
+            if running.pod_uid:
+                await self._delete(running.request.name, uid=running.pod_uid)
         if running.digest:
             await look.remember(running.digest)
 
@@ -192,7 +196,9 @@ class Builds:
         if ended is None or phase_of(ended) != "Succeeded":
             running.finish(False, f"The build failed: {ending_of(ended)}.")
             return
-        stored = await self._places.store(running.place, running.request.image)
+        stored = await self._places.store(
+            running.place, running.request.image, tell=lambda text: running.publish(event("pushing", text))
+        )
         if stored.is_other:
             running.publish(
                 event("building", "This commit's image was there before this build ended: that one is used.")
@@ -204,7 +210,7 @@ class Builds:
         """Create the pod; True if it is there already."""
         request = running.request
         if self._credentials is None:
-            raise BuildError("This binder has no key to let builds write to a registry: its operator must set one.")
+            raise BuildError("Nothing can be built here: the release has no registry that builds push to.")
         place = self._places.new(request.name)
         seconds = self._settings.cleaner.max_age + 600
         credential = self._credentials.mint(request.name, self._grants(request, place), seconds=seconds)

@@ -48,7 +48,7 @@ def build_pod(settings: Settings, request: BuildRequest, credential: str, *, pla
     }
     container = {
         "command": ["python", "-m", "binderops.build"],
-        "args": arguments(settings, request, f"{settings.registry_host}/{place}:{PLACE_TAG}"),
+        "args": arguments(settings, request, f"{settings.build_registry}/{place}:{PLACE_TAG}"),
         "resources": _resources(settings),
         # SYS_ADMIN counts only inside the pod's own user namespace: buildah mounts with it.
         "securityContext": {
@@ -138,14 +138,14 @@ def _own_environment(settings: Settings, request: BuildRequest, credential: str)
         _LOGIN: _login(settings, credential),
         "GIT_CREDENTIAL_ENV": request.git_credentials,
         "BASE_IMAGE": base,
-        "BASE_REPOSITORY": f"{settings.registry_host}/{settings.base_repository}" if base else "",
+        "BASE_REPOSITORY": f"{settings.build_registry}/{settings.base_repository}" if base else "",
         "REPO_ARTIFACT": request.artifact,
     }
     return {name: value for name, value in own.items() if value}
 
 
 def _login(settings: Settings, credential: str) -> str:
-    return json.dumps({"username": REGISTRY_USER, "password": credential, "registry": settings.registry_host})
+    return json.dumps({"username": REGISTRY_USER, "password": credential, "registry": settings.build_registry})
 
 
 def _machine_environment(machine: Machine) -> dict[str, str]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from binderops.binder.builds.manifest import PLACE_TAG
 from binderops.errors import BuildError, RegistryError
+from binderops.oci.copying import Copier
 from binderops.oci.manifests import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,
@@ -49,24 +52,33 @@ class Stored:
     is_other: bool = False
 
 
-class Places:
-    """The places of all builds in one registry."""
+Tell = Callable[[str], None]
 
-    def __init__(self, registry: Registry) -> None:
+
+class Places:
+    """The places of all builds in the release's registry.
+
+    Where images are kept in another one (`images`), this copies them there: whoever builds never knows its password.
+    """
+
+    def __init__(self, registry: Registry, images: Registry | None = None, *, base: str = "") -> None:
+        """`base` is the repository of `images` that holds the notebook base's layers."""
         self._registry = registry
+        self._images = images or registry
+        self._copier = Copier(registry, images, base=base) if images else None
 
     def new(self, build: str) -> str:
         """A repository that no other build was given, nor an earlier one of the same image."""
         return f"builds/{build}-{secrets.token_hex(8)}"
 
-    async def store(self, place: str, image: str) -> Stored:
-        """Give what a build made its name, unless the name is taken.
+    async def store(self, place: str, image: str, *, tag: str = PLACE_TAG, tell: Tell = lambda text: None) -> Stored:
+        """Give what a build made its name, unless the name is taken; `tell` is told how far it has come.
 
         Raises BuildError where the build left no image, or what is not one; RegistryError.
         """
         target = Reference.parse(image)
-        made = await self._registry.get_manifest(place, PLACE_TAG)
-        present = await self._registry.head_manifest(target.repository, target.tag)
+        made = await self._registry.get_manifest(place, tag)
+        present = await self._images.head_manifest(target.repository, target.tag)
         if present is not None:
             is_other = made is not None and made.digest != present.digest
             if is_other:
@@ -74,8 +86,13 @@ class Places:
             return Stored(present.digest, is_other)
         if made is None:
             raise BuildError("The build ended without leaving an image.")
-        await self._mount(target.repository, place, _blobs_of(made))
-        return Stored(await self._registry.put_manifest(target.repository, target.tag, made))
+        blobs = _blobs_of(made)
+        if self._copier is None:
+            await self._mount(target.repository, place, blobs)
+        else:
+            progress = partial(_tell_progress, tell, self._images.host)
+            await self._copier.copy(blobs, source=place, target=target.repository, progress=progress)
+        return Stored(await self._images.put_manifest(target.repository, target.tag, made))
 
     async def clean(self, place: str) -> None:
         """Remove what lies there; what cannot be removed is logged, since nobody waits for it."""
@@ -105,6 +122,10 @@ class Places:
                     raise RegistryError("the registry does not mount what a build pushed", where=f"{place}@{digest}")
 
         await asyncio.gather(*(mount(digest) for digest in {blob.digest for blob in blobs}))
+
+
+def _tell_progress(tell: Tell, host: str, sent: int, of: int) -> None:
+    tell(f"Stored {sent / 1e6:.1f} of {of / 1e6:.1f} MB in {host}")
 
 
 def _blobs_of(manifest: Manifest) -> list[Descriptor]:

@@ -37,6 +37,8 @@ class RunningBuild:
         self.pod_uid = ""
         self.place = ""
         self.digest = ""
+        self.is_left = False
+        """Whether its pod stays, with what it built: for the next who asks, or the cleaner, to store."""
         self._tail = tail
         self._feed = Feed(kept=max(tail, _SLOWEST))
         self._messages: deque[str] = deque(maxlen=_EXPLAINED)

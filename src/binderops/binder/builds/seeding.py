@@ -12,6 +12,7 @@ from contextlib import suppress
 import structlog
 
 from binderops.binder.builds.manifest import CONTAINER, seeding_pod
+from binderops.binder.builds.places import Places
 from binderops.binder.builds.pods import Pods, ending_of, is_finished
 from binderops.binder.metrics import Metrics
 from binderops.binder.settings import Settings
@@ -39,6 +40,7 @@ class BaseSeeding:
         settings: Settings,
         pods: Pods,
         registry: Registry,
+        places: Places,
         credentials: BuildCredentials | None,
         metrics: Metrics,
         *,
@@ -48,6 +50,7 @@ class BaseSeeding:
         self._settings = settings
         self._pods = pods
         self._registry = registry
+        self._places = places
         self._credentials = credentials
         self._metrics = metrics
         self._check_seconds = check_seconds
@@ -72,9 +75,12 @@ class BaseSeeding:
     async def _try(self, credentials: BuildCredentials) -> bool:
         try:
             if await self._is_there():
+                await self._keep_where_images_are()
                 return True
             told = await self._seed(credentials)
             is_there = await self._is_there()
+            if is_there:
+                await self._keep_where_images_are()
         except BinderOpsError as error:
             log.warning("the base cannot be looked after in the registry", error=str(error))
             return False
@@ -91,10 +97,14 @@ class BaseSeeding:
     async def _is_there(self) -> bool:
         return await self._registry.head_manifest(self._settings.base_repository, self.tag) is not None
 
+    async def _keep_where_images_are(self) -> None:
+        if self._settings.base_image:
+            await self._places.store(self._settings.base_repository, self._settings.base_image, tag=self.tag)
+
     async def _seed(self, credentials: BuildCredentials) -> str:
         """Run the pod to its end and remove it; returns what it said last."""
         repository = self._settings.base_repository
-        image = f"{self._settings.registry_host}/{repository}:{self.tag}"
+        image = f"{self._settings.build_registry}/{repository}:{self.tag}"
         grants = Grants(push=frozenset({repository}))
         name = f"seed-base-{self.tag}"
         credential = credentials.mint(name, grants, seconds=_POD_SECONDS)

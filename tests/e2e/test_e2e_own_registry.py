@@ -1,0 +1,227 @@
+"""A registry of the operator's own, that wants a password: images are kept there, and no repository's code sees it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tests.e2e.conftest import NAME, NAMESPACE, UP_DEADLINE, Deployed
+from tests.e2e.launches import Binder, git_spec, phases_of, text_of
+from tests.e2e.repositories import Repositories
+from tests.oci.docker_registry import HTPASSWD, OWN_PASSWORD, OWN_USER
+
+from binderops.oci.references import Reference
+
+pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
+
+Kubectl = Callable[..., str]
+ELSEWHERE = "registries"  # a namespace of its own
+HOST = f"own.{ELSEWHERE}.svc:5000"
+CONFIGURATION = {
+    "version": 0.1,
+    "storage": {"filesystem": {"rootdirectory": "/tmp/registry"}},
+    "http": {"addr": ":5000"},
+    "auth": {"htpasswd": {"realm": "own", "path": "/etc/own/htpasswd"}},
+}
+# Looks for the password, given backwards, in every environment and every small file that this code can read.
+PROBE = """\
+import glob, os
+wanted = {reversed!r}[::-1].encode()
+forms = [wanted, __import__("base64").b64encode(({user!r} + ":").encode() + wanted)]
+files = glob.glob("/proc/[0-9]*/environ")
+for top in ("/etc", "/home", "/run", "/var/run", "/var/lib", "/tmp", "/root", "/srv", "/mnt", "/base"):
+    for folder, _, names in os.walk(top):
+        files += [os.path.join(folder, name) for name in names]
+found, looked = [], 0
+for path in files:
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) < 1 << 20:
+            with open(path, "rb") as file:
+                text = file.read()
+            looked += 1
+            if any(form in text for form in forms):
+                found.append(path)
+    except OSError:
+        pass
+print("SEEN", found, "of", looked > 100)
+"""
+
+
+def probe() -> str:
+    return PROBE.format(reversed=OWN_PASSWORD[::-1], user=OWN_USER)
+
+
+@dataclass(frozen=True)
+class Own:
+    """The registry, as the test asks it in its pod's place."""
+
+    kubectl: Kubectl
+
+    def get(self, path: str) -> Any:
+        """The JSON of one of its API's resources, asked from its own pod."""
+        code = (
+            "import base64, sys, urllib.request\n"
+            f"login = base64.b64encode(b'{OWN_USER}:{OWN_PASSWORD}').decode()\n"
+            "headers = {'Authorization': 'Basic ' + login}\n"
+            f"request = urllib.request.Request('http://127.0.0.1:5000/v2/{path}', headers=headers)\n"
+            "sys.stdout.write(urllib.request.urlopen(request, timeout=10).read().decode())\n"
+        )
+        return json.loads(self.kubectl("-n", ELSEWHERE, "exec", "own", "--", "python", "-c", code))
+
+
+@pytest.fixture(scope="module")
+def own(deployed: Deployed, kubectl: Kubectl) -> Iterator[Own]:
+    """Debian's docker-registry in a namespace of its own; it knows one user."""
+    deployment = json.loads(kubectl("get", "deployment", "registry", "-o", "json"))
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    files = {"config.yml": json.dumps(CONFIGURATION), "htpasswd": HTPASSWD}
+    objects = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ELSEWHERE}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "own", "namespace": ELSEWHERE}, "data": files},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "own", "namespace": ELSEWHERE},
+            "spec": {"selector": {"app": "own"}, "ports": [{"port": 5000}]},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "own", "namespace": ELSEWHERE, "labels": {"app": "own"}},
+            "spec": {
+                "enableServiceLinks": False,
+                "containers": [
+                    {
+                        "name": "registry",
+                        "image": image,
+                        "args": ["docker-registry", "serve", "/etc/own/config.yml"],
+                        "volumeMounts": [{"name": "files", "mountPath": "/etc/own"}],
+                        "readinessProbe": {"tcpSocket": {"port": 5000}, "periodSeconds": 1},
+                    }
+                ],
+                "volumes": [{"name": "files", "configMap": {"name": "own"}}],
+            },
+        },
+    ]
+    kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    try:
+        kubectl("-n", ELSEWHERE, "wait", "--for=condition=Ready", "pod/own", "--timeout=60s", timeout=90)
+        yield Own(kubectl)
+    finally:
+        kubectl("delete", "namespace", ELSEWHERE, "--timeout=60s", timeout=90)
+
+
+@pytest.fixture(scope="module")
+def configured(
+    deployed: Deployed, own: Own, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    """The deployment told to keep images there; as it was at the end."""
+    pod = json.loads(kubectl("-n", ELSEWHERE, "get", "pod", "own", "-o", "json"))
+    service = json.loads(kubectl("-n", ELSEWHERE, "get", "service", "own", "-o", "json"))
+    addresses = [pod["status"]["podIP"], service["spec"]["clusterIP"]]
+    root = tmp_path_factory.mktemp("own") / "repository"
+    shutil.copytree(deployed.root, root)
+    yaml = YAML()
+    layer = yaml.load((root / "config/e2e.yaml").read_text())
+    layer["binderhub"] |= {
+        "registry": {"url": f"http://{HOST}", "username": OWN_USER, "password": OWN_PASSWORD},
+        "networkPolicy": {
+            "egress": {"internalHosts": [{"cidr": f"{address}/32", "ports": [5000]} for address in addresses]}
+        },
+    }
+    layer["binderhub"]["config"]["BinderHub"] = {"image_prefix": f"{HOST}/org/binder-"}
+    with (root / "config/e2e.yaml").open("w") as file:
+        yaml.dump(layer, file)
+    try:
+        # The proof is a launch: what it uploads is built, copied, pulled and started.
+        Deployed(root).json("deploy", NAME, timeout=UP_DEADLINE)
+        yield Deployed(root)
+    finally:
+        again = deployed.run("deploy", NAME, timeout=UP_DEADLINE)
+        assert again.returncode == 0, f"{again.stdout}\n{again.stderr}"
+
+
+def test_an_image_lies_there_and_is_found_there(
+    configured: Deployed, own: Own, binder: Binder, repositories: Repositories
+) -> None:
+    spec = git_spec(repositories.add("kept-outside", {"requirements.txt": "", "one.ipynb": "{}"}))
+    first = binder.launch(spec)
+    assert "pushing" in phases_of(first.events)
+    assert f"MB in {HOST}" in text_of(first.events)
+    image = Reference.parse(first.events[-1]["image"])
+    assert (image.registry, image.repository[:11]) == (HOST, "org/binder-")
+    assert image.tag in own.get(f"{image.repository}/tags/list")["tags"]
+
+    second = binder.launch(spec)
+    assert phases_of(second.events) == ["built", "launching", "ready"]
+    assert second.events[-1]["image"] == str(image)
+
+    # Another commit that changes content alone: one more layer, there.
+    repositories.commit("kept-outside", {"two.ipynb": "{}"})
+    third = binder.launch(spec)
+    assert "its environment is used again, nothing is built" in text_of(third.events)
+    assert {"one.ipynb", "two.ipynb"} <= {entry["name"] for entry in third.get("api/contents")["content"]}
+    assert Reference.parse(third.events[-1]["image"]).tag in own.get(f"{image.repository}/tags/list")["tags"]
+
+
+def test_layers_of_the_base_lie_there_once(configured: Deployed, own: Own, binder: Binder) -> None:
+    (tag,) = own.get("org/binder-base/tags/list")["tags"]
+    base = own.get(f"org/binder-base/manifests/{tag}")
+    launched = Reference.parse(binder.launch("local/hello/HEAD").events[-1]["image"])
+    built = own.get(f"{launched.repository}/manifests/{launched.tag}")
+    layers = [layer["digest"] for layer in base["layers"]]
+    assert [layer["digest"] for layer in built["layers"]][: len(layers)] == layers
+
+
+def test_no_repositorys_code_sees_its_password(
+    configured: Deployed, binder: Binder, repositories: Repositories, kubectl: Kubectl
+) -> None:
+    # As given to the binder, and as a pod sees it: what the API would hand to a container.
+    assert OWN_PASSWORD in seen_by(kubectl, "app=binder,component=binder"), "this does not see what a pod is given"
+
+    steps = {"requirements.txt": "", "postBuild": f"#!/bin/sh\npython3 look.py\n", "look.py": probe()}
+    planted = {**steps, "notes.txt": f"the password is {OWN_PASSWORD}"}
+    assert_seen(text_of(binder.launch(git_spec(repositories.add("planted", planted))).events), "notes.txt")
+    given: list[str] = []
+    events = []
+    for event in binder.stream(git_spec(repositories.add("looking", steps))):
+        events.append(event)
+        if "STEP" in str(event.get("message")) and not given:
+            given.append(seen_by(kubectl, "component=binderhub-build"))
+    assert events[-1]["phase"] == "ready", text_of(events)
+    assert "SEEN [] of True" in text_of(events)
+    assert given and '"CONTAINER_ENGINE_REGISTRY_CREDENTIALS"' in given[0]
+    assert OWN_PASSWORD not in given[0]
+
+    server = binder.launch("local/hello/HEAD")
+    server.run(f"open('/home/jovyan/planted', 'w').write('{OWN_PASSWORD}')")
+    assert_seen(server.run(probe()), "/home/jovyan/planted")
+    server.run("import os; os.remove('/home/jovyan/planted')")
+    assert "SEEN [] of True" in server.run(probe())
+    assert OWN_PASSWORD not in seen_by(kubectl, f"hub.jupyter.org/username={server.user}")
+
+
+def assert_seen(text: str, file: str) -> None:
+    (line,) = [line for line in text.splitlines() if "SEEN [" in line]
+    assert file in line and "of True" in line, line
+
+
+def seen_by(kubectl: Kubectl, labels: str) -> str:
+    """All that the API gives to the containers of some pods, in clear: specs, and the Secrets and ConfigMaps in them."""
+    text = ""
+    for pod in json.loads(kubectl("get", "pods", "-l", labels, "-o", "json"))["items"]:
+        text += json.dumps(pod)
+        for kind, name in mounted(pod["spec"]):
+            found = json.loads(kubectl("get", kind, name, "--ignore-not-found", "-o", "json") or "{}")
+            data = found.get("data") or {}
+            text += "".join(base64.b64decode(value).decode() for value in data.values()) if kind == "secret" else ""
+            text += "" if kind == "secret" else json.dumps(data)
+    assert text, f"no pod is {labels}"
+    return text
