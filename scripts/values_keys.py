@@ -136,7 +136,9 @@ def _trait(path: str, name: str, trait: str) -> Key:
     if (name, trait) in traits.ALIASES:
         return Key(path, "any", HONOURED, f"old name of `config.{'.'.join(traits.ALIASES[name, trait])}`")
     field = traits.CLASSES[name].model_fields[trait]
-    return Key(path, str(getattr(field.annotation, "__name__", field.annotation)).split("[")[0], HONOURED)
+    takes = str(getattr(field.annotation, "__name__", field.annotation)).split("[")[0]
+    variable = next((known for known, place in traits.FROM_ENVIRONMENT.items() if place == (name, trait)), "")
+    return Key(path, takes, HONOURED, f"where it is not set: `{variable}` of `extraEnv`" if variable else "")
 
 
 def _takes(leaf: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from tests.binder.test_binder_stream import good_build, push
 from tests.git.git_server import GitServer
 
 from binderops.binder.providers.github import GitHub
+from binderops.binder.settings import Place, from_values
 from binderops.binder.traits import GitHubRepoProvider
 
 
@@ -220,11 +221,24 @@ async def test_github_is_asked_as_the_operator_says() -> None:
     while not server.started:
         await asyncio.sleep(0.01)
     base = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/{{hostname}}"
-    who: list[dict[str, Any]] = [{"access_token": "own"}, {"client_id": "me", "client_secret": "secret"}, {}]
+    values = {"config": {"GitHubRepoProvider": {"hostname": "git.example", "api_base_path": base}}}
+    token = {"GITHUB_ACCESS_TOKEN": "of the environment"}
+    application = {"GITHUB_CLIENT_ID": "me", "GITHUB_CLIENT_SECRET": "theirs"}
+    who: list[tuple[dict[str, str], dict[str, str]]] = [
+        ({"access_token": "own"}, {}),
+        ({"client_id": "me", "client_secret": "secret"}, {}),
+        ({}, token),
+        ({"access_token": "own"}, token),
+        ({}, application),
+        ({}, {}),
+    ]
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
-            for credentials in who:
-                traits = GitHubRepoProvider(hostname="git.example", api_base_path=base, **credentials)
+            for credentials, environment in who:
+                config = {"config": {"GitHubRepoProvider": {**values["config"]["GitHubRepoProvider"], **credentials}}}
+                settings = from_values(config, Place.from_environment(environment, Path("/etc/binderhub")))
+                traits = settings.providers["GitHubRepoProvider"]
+                assert isinstance(traits, GitHubRepoProvider)
                 github = GitHub(traits, client)
                 repository = github.parse("user/repo/HEAD")
                 assert repository.url == "https://git.example/user/repo"
@@ -232,7 +246,8 @@ async def test_github_is_asked_as_the_operator_says() -> None:
     finally:
         server.should_exit = True
         await serving
-    assert seen == ["token own", f"Basic {base64.b64encode(b'me:secret').decode()}", ""]
+    mine, theirs = (f"Basic {base64.b64encode(f'me:{secret}'.encode()).decode()}" for secret in ("secret", "theirs"))
+    assert seen == ["token own", mine, "token of the environment", "token own", theirs, ""]
 
 
 @pytest.mark.parametrize("debug", [True, False])

@@ -60,6 +60,13 @@ def test_the_prefix_holds_the_builders_version() -> None:
     assert (own.image_prefix, own.image_registry) == ("gcr.io/p/r2d-", "gcr.io")
 
 
+def test_variables_of_upstreams_that_are_not_read_are_named() -> None:
+    environment = {"GITLAB_ACCESS_TOKEN": "secret", "GITHUB_CLIENT_ID": "me", "PATH": "/bin"}
+    (finding,) = from_values({}, Place.from_environment(environment, Path("/x"))).findings
+    assert finding.startswith("the variable GITLAB_ACCESS_TOKEN is not read")
+    assert "secret" not in repr(Place.from_environment(environment, Path("/x")))
+
+
 def test_nothing_is_ignored_in_silence() -> None:
     found = settings(
         {

@@ -120,6 +120,8 @@ class Place:
     hub_api_token: str = field(default="", repr=False)
     hub_api_url: str = ""
     build_token_secret: str = field(default="", repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of the environment: what upstream reads as the default of a trait (`traits.FROM_ENVIRONMENT`)."""
     root: Path = Path("/etc/binderhub")
 
     @classmethod
@@ -133,6 +135,11 @@ class Place:
             hub_api_token=environment.get("JUPYTERHUB_API_TOKEN", ""),
             hub_api_url=environment.get("JUPYTERHUB_API_URL", ""),
             build_token_secret=environment.get("BINDERHUB_BUILD_TOKEN_SECRET", ""),
+            variables={
+                name: environment[name]
+                for name in (*traits.FROM_ENVIRONMENT, *traits.UNREAD_VARIABLES)
+                if environment.get(name)
+            },
             root=root,
         )
 
@@ -245,7 +252,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
     _run_extra_config(values, config)
     sections = {name: dict(section) for name, section in config.items() if isinstance(section, Mapping)}
     _refuse(sections)
-    findings = [*_move_aliases(sections), *_without_effect(sections)]
+    findings = [*_move_aliases(sections), *_without_effect(sections), *_unread(place.variables)]
     _refuse_unknown(sections)
     try:
         common = Global.model_validate(values.get("global") or {})
@@ -253,6 +260,7 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         egress = Egress.model_validate((values.get("networkPolicy") or {}).get("egress") or {})
         proxies = TrustedProxies.model_validate(values.get("trustedProxies") or {})
         models = {name: model.model_validate(sections.get(name, {})) for name, model in traits.CLASSES.items()}
+        _add_variables(sections, place.variables)
         providers = {name: _inheriting(kind, "RepoProvider", sections) for name, kind in traits.PROVIDERS.items()}
         build = _inheriting(traits.KubernetesBuildExecutor, "BuildExecutor", sections)
         quota = _inheriting(traits.KubernetesLaunchQuota, "LaunchQuota", sections)
@@ -350,6 +358,17 @@ def _without_effect(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for (name, trait), reason in sorted(traits.WITHOUT_EFFECT.items())
         if trait in sections.get(name, {})
     ]
+
+
+def _unread(variables: Mapping[str, str]) -> list[str]:
+    unread = traits.UNREAD_VARIABLES
+    return [f"the variable {name} is not read: {unread[name]}" for name in sorted(variables) if name in unread]
+
+
+def _add_variables(sections: dict[str, dict[str, Any]], variables: Mapping[str, str]) -> None:
+    for name, (kind, trait) in traits.FROM_ENVIRONMENT.items():
+        if name in variables:
+            sections.setdefault(kind, {}).setdefault(trait, variables[name])
 
 
 def _refuse_unknown(sections: Mapping[str, Mapping[str, Any]]) -> None:

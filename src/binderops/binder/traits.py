@@ -205,6 +205,18 @@ PROVIDERS: dict[str, type[RepoProvider]] = {
     "LocalRepoProvider": LocalRepoProvider,
 }
 
+# Of the binder's environment, where neither values nor extraConfig say else: variable → (class, trait).
+FROM_ENVIRONMENT: dict[str, tuple[str, str]] = {
+    "GITHUB_ACCESS_TOKEN": ("GitHubRepoProvider", "access_token"),
+    "GITHUB_CLIENT_ID": ("GitHubRepoProvider", "client_id"),
+    "GITHUB_CLIENT_SECRET": ("GitHubRepoProvider", "client_secret"),
+}
+# Upstream's variables of what is not here.
+UNREAD_VARIABLES: dict[str, str] = {
+    **dict.fromkeys(("GITLAB_ACCESS_TOKEN", "GITLAB_PRIVATE_TOKEN"), "there is no provider for GitLab's API yet"),
+    "BINDERHUB_CONTAINER_REGISTRY_HELPER_AUTH_TOKEN": "there is no registry helper: use registry.url",
+}
+
 CLASSES: dict[str, type[Traits]] = {
     "BinderHub": BinderHub,
     "BuildExecutor": BuildExecutor,
