@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import DOMAIN, NAME, ROOT
+from tests.e2e.imagebuilds import builds_an_image, forget_an_image
 
 pytestmark = [
     *(pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)),
@@ -29,9 +30,11 @@ kill -9; then it is run again, and must end in a launch. Numbers and names of on
 | ended during | by | exit | its last words | the next `up` |
 |---|---|---|---|---|
 """
+BUILD = "an image's build"
 BEGUN = {
     "this machine": lambda told: "this machine" in told,
     "images": lambda told: "✓ this machine" in told,
+    BUILD: lambda told: builds_an_image(),
     "node": lambda told: "✓ images" in told,
     "release": lambda told: "✓ node" in told,
     "proof": lambda told: "✓ release" in told,
@@ -43,9 +46,14 @@ def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: 
     for step, begun in BEGUN.items():
         for number in (signal.SIGINT, signal.SIGKILL):
             assert deployed.run("down", NAME).returncode == 0
+            if step == BUILD:
+                forget_an_image()
             code, told = deployed.interrupted(tmp_path / "told", begun, number)
             assert code == (130 if number == signal.SIGINT else -signal.SIGKILL), told
+            if number == signal.SIGINT:
+                assert not builds_an_image(), "Ctrl-C leaves nothing running"
             again = deployed.run("up", NAME)
+            assert not builds_an_image(), "of the killed one"
             assert again.returncode == 0, f"{step}, {number.name}: {again.stderr}"
             assert "✓ proof" in again.stderr
             rows.append(

@@ -19,8 +19,8 @@ SECONDS = 60
 BASIC = "${Package} ${Essential} ${Priority}\n"
 # The README asks for these; they are there before the first verb.
 THERE = {"git", "make"}
-# Looked for, and done without: npm comes with the wheel of Node, Docker's firewall only matters where there is one.
-OPTIONAL = {"npm", "iptables", "iptables-nft", "iptables-legacy"}
+# Looked for, and done without: npm comes with the wheel of Node, firewalls only matter where there is one.
+OPTIONAL = {"npm", "iptables", "iptables-nft", "iptables-legacy", "ufw", "firewall-cmd"}
 # What runs in images only, and how they get it: buildah by images/build/Containerfile.
 INSIDE = {"buildah"}
 # A list of words that begins as an argument list would.

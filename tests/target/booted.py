@@ -31,8 +31,9 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Machine:
     """`folder` is its disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: tuple[str, ...] = KEPT) -> None:
         self._folder = folder
+        self._kept = kept
         self._group = f"binderops-test-{secrets.token_hex(4)}"
         self._holder: subprocess.Popen[bytes] | None = None
         self.state = folder / "state"
@@ -45,7 +46,7 @@ class Machine:
         (self._folder / "machine-id").write_text(secrets.token_hex(16) + "\n")
         (self.units / "default.target").symlink_to(LIBRARY / "multi-user.target")
         for wanted in LIBRARY.glob("*.wants/*"):
-            if wanted.suffix not in {".target", ".slice"} and not wanted.name.startswith(KEPT):
+            if wanted.suffix not in {".target", ".slice"} and not wanted.name.startswith(self._kept):
                 with contextlib.suppress(FileExistsError):
                     (self.units / wanted.name).symlink_to("/dev/null")
 
@@ -86,6 +87,10 @@ class Machine:
     def python(self, *words: str) -> str:
         """What a module of this project prints there."""
         return self.run("env", f"PYTHONPATH={PROJECT}", sys.executable, "-m", *words)
+
+    def changed_files(self) -> Path:
+        """The folder of this machine that holds what differs there from this machine's files."""
+        return self._folder / "upper"
 
     def until(self, condition: Callable[[], bool], what: str, *, seconds: float = 40) -> float:
         """Waits until it holds; how long that took."""
@@ -160,10 +165,10 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(folder: Path) -> Iterator[Machine]:
-    """A machine that was started once; nothing of it is left at the end."""
+def machine(folder: Path, kept: tuple[str, ...] = KEPT) -> Iterator[Machine]:
+    """A machine that was started once, with `kept` of Debian's own units; nothing of it is left at the end."""
     before = {path: path.read_text() for path in SHARED_SETTINGS}
-    made = Machine(folder)
+    made = Machine(folder, kept)
     made.install()
     try:
         made.boot()

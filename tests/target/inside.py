@@ -1,4 +1,4 @@
-"""What the tests do on the machine of `booted`: `python -m tests.target.inside PROJECT VERB`."""
+"""What the tests do on the machine of `booted`: `python -m tests.target.inside PROJECT VERB [NODE]`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from tests.podman.tiny import TINY, root_filesystem
 
 from binderops.cli.wiring import open_workspace
 from binderops.kube.client import Client
-from binderops.kube.kinds import POD
+from binderops.kube.kinds import POD, SERVICE
+from binderops.node.config import read_config
+from binderops.node.network.firewalls import remove_accepts
 from binderops.podman import Podman
 from binderops.target.node import NodeTarget
 
-NODE, PORT, NAME = "lab", 8088, "served"
+NODE, PORT, NAME, ASKING = "lab", 8088, "served", "asking"
 PROJECT_FILE = f"""\
 environments:
   {NODE}:
@@ -29,33 +31,43 @@ environments:
 SCRIPT = "echo here > /www/index.html; httpd -p 8080 -h /www; while sleep 1; do date; done"
 
 
-async def main(root: str, verb: str) -> Any:
-    target = open_workspace(Path(root), NODE).target
+async def main(root: str, verb: str, node: str = NODE) -> Any:
+    target = open_workspace(Path(root), node).target
     assert isinstance(target, NodeTarget)
-    match verb:
-        case "up":
-            return (await target.ensure(report=_say)).started
-        case "make":
-            async with Podman(target.run / NODE / "podman" / "podman.sock") as podman:
-                await podman.images.import_archive(root_filesystem(), reference=TINY)
-            async with _client(target) as client:
-                for obj in (_pod(), _service()):
+    if verb == "up":
+        return (await target.ensure(report=_say)).started
+    if verb == "close":
+        return remove_accepts(read_config(node, state_root=target.state, run_root=target.run))
+    async with _client(target) as client:
+        match verb:
+            case "make":
+                async with Podman(target.run / node / "podman" / "podman.sock") as podman:
+                    await podman.images.import_archive(root_filesystem(), reference=TINY)
+                for obj in (_pod(NAME), _pod(ASKING), _service()):
                     await client.create(obj)
-            return None
-        case "pod":
-            async with _client(target) as client:
+                service = (await client.get(SERVICE, NAME, "default"))["spec"]["clusterIP"]
+                pod, asking = await _address(client, NAME), await _address(client, ASKING)
+                return {"pod": pod, "asking": asking, "service": service}
+            case "pod":
                 return (await client.get(POD, NAME, "default"))["status"]
     raise ValueError(verb)
 
 
-def _pod() -> dict[str, Any]:
+async def _address(client: Client, name: str) -> str:
+    async with asyncio.timeout(30):
+        while not (address := (await client.get(POD, name, "default"))["status"].get("podIP")):
+            await asyncio.sleep(0.05)
+    return str(address)
+
+
+def _pod(name: str) -> dict[str, Any]:
     container = {
         "name": "main",
         "image": TINY,
         "command": ["sh", "-c", SCRIPT],
         "resources": {"limits": {"memory": "64Mi"}},
     }
-    metadata = {"name": NAME, "namespace": "default", "labels": {"app": NAME}}
+    metadata = {"name": name, "namespace": "default", "labels": {"app": name}}
     spec = {"hostUsers": False, "containers": [container]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 

@@ -16,8 +16,8 @@ from binderops.delivery.served import STATE_LABEL, digest_from, door_of, newest_
 from binderops.delivery.workspace import Workspace
 from binderops.errors import BinderOpsError, LedgerError, SecretsError, UsageError
 from binderops.kube.client import Client
-from binderops.kube.kinds import POD, Object
-from binderops.kube.objects import controller_of, is_deleting, labels_of, name_of, status_of
+from binderops.kube.kinds import NODE, POD, Object
+from binderops.kube.objects import conditions_of, controller_of, is_deleting, labels_of, name_of, status_of
 from binderops.kube.pods import summary
 
 BUILD = "build"
@@ -49,6 +49,7 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
     live = digest_from(release.labels, STATE_LABEL) if release else None
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         pods = (await client.list(POD, environment.namespace)).items
+        closed = await _closed(client, environment.target.node.name) if environment.target.node else ()
         proven, broken = await _proven(Ledger(client, environment.namespace, workspace.name), live)
     found = EnvironmentStatus(
         environment=workspace.name,
@@ -61,7 +62,7 @@ async def environment_status(workspace: Workspace) -> EnvironmentStatus:
         wanted=wanted,
         live=live,
         proven=proven,
-        notes=(*notes, *broken),
+        notes=(*notes, *broken, *closed),
         pods=pods_status(pods),
     )
     remember(workspace, found)
@@ -120,6 +121,14 @@ async def _proven(ledger: Ledger, live: str | None) -> tuple[RecordResult | None
     except LedgerError as error:
         return None, (f"{error.reference}: {error.what}: {error.why}",)
     return (shown(newest) if newest else None), ()
+
+
+async def _closed(client: Client, node: str) -> tuple[str, ...]:
+    """What other firewalls of this machine keep from pods, as the node found it out."""
+    for condition in conditions_of(await client.get(NODE, node)):
+        if condition.get("type") == "NetworkUnavailable" and condition.get("status") == "True":
+            return (f"another firewall on this machine keeps packets from pods: {condition.get('message', '')}",)
+    return ()
 
 
 def pods_status(pods: Iterable[Object]) -> tuple[PodStatus, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from pathlib import Path
 
 from binderops.delivery.certificates_store import TrustStore
 from binderops.delivery.looking import environment_status
@@ -16,6 +17,7 @@ from binderops.helm.releases import ReleaseDoor
 from binderops.images import remove_images
 
 _LAST_LOOK_SECONDS = 10
+_LAYER_NOTES = Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb")  # no setting of Podman moves it
 
 
 async def down(workspace: Workspace, *, progress: Progress) -> DownResult:
@@ -63,6 +65,8 @@ async def purge(workspace: Workspace, *, progress: Progress) -> PurgeResult:
         else:
             stays.append(f"{workspace.state}/images: other environments on this machine use it")
         step.summary = "removed"
+    if _LAYER_NOTES.exists():
+        stays.append(f"{_LAYER_NOTES}: Podman's note of the layers it has seen; it has one for all its users")
     stays += still_trusted(workspace.name, TrustStore())
     stays.append("Debian packages that were installed: other programs may use them by now")
     return PurgeResult(environment=workspace.name, removed=tuple(removed), stays=tuple(stays))

@@ -71,7 +71,7 @@ def print_status(config: NodeConfig) -> int:
 def stop(config: NodeConfig, *, seconds: float) -> int:
     """Stop the node's process (within `seconds`), then its pods, its forwarder and its network.
 
-    Raises MachineError when the process does not end.
+    Prints a line `stays: …` for each thing that others' programs keep. MachineError when the process does not end.
     """
     from binderops.node.wiring import stop_everything
 
@@ -79,7 +79,8 @@ def stop(config: NodeConfig, *, seconds: float) -> int:
     process = running_process(config)
     if process is not None:
         _terminate(process, end, config)
-    asyncio.run(stop_everything(config))
+    for stays in asyncio.run(stop_everything(config)):
+        sys.stdout.write(f"stays: {stays}\n")
     return 0
 
 

@@ -28,11 +28,15 @@ def other_rooms(config: NodeConfig, settled: asyncio.Event) -> list[Room]:
     return [Room("controllers", run_controllers), Room("machine", lambda: _run_machine(config, settled))]
 
 
-async def stop_everything(config: NodeConfig) -> None:
-    """Stop the pods, the forwarder and the network of a node whose process does not run; files stay."""
+async def stop_everything(config: NodeConfig) -> list[str]:
+    """Stop the pods, the forwarder and the network of a node whose process does not run; files stay.
+
+    Returns what stays with others' programs, in words.
+    """
     await pods.stop(config)
-    await network.teardown(config)
+    stays = await network.teardown(config)
     await asyncio.to_thread(lasting.clear, config.name)
+    return stays
 
 
 async def _run_machine(config: NodeConfig, settled: asyncio.Event) -> None:

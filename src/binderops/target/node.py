@@ -22,6 +22,7 @@ from binderops.target.protocol import Access, Ensured, Health, Report
 from binderops.target.supervising import Supervisor, supervisor_of
 
 _ROOT_ONLY = "needs root to be asked (sudo)"
+_STAYS = "stays: "  # what `node stop` begins a line with, of things that others' programs keep
 _START_DEADLINE = 60.0  # seconds; a ready node takes about two
 _STOP_DEADLINE = 120.0
 _END_DEADLINE = 20.0  # seconds from SIGTERM to SIGKILL: nothing acknowledged is lost by it
@@ -125,11 +126,25 @@ class NodeTarget:
 
     async def stop(self, *, report: Report) -> None:
         """Stops the node's process, its pods and its network; every file stays."""
+        await self._stop(report)
+
+    async def remove(self, *, report: Report) -> list[str]:
+        """Stops, then removes the node's folders; returns what stays."""
+        stays = await self._stop(report)
+        report("removing files")
+        await asyncio.to_thread(self.supervise(self.program).forget)
+        await asyncio.to_thread(remove_tree, self.folder, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self.run / self.name, True)
+        with contextlib.suppress(OSError):  # other nodes' are in it
+            self.run.rmdir()
+        return [*stays, *([f"{self.folder}: could not be removed"] if self.folder.exists() else [])]
+
+    async def _stop(self, report: Report) -> list[str]:
         report("stopping pods and network")
         await asyncio.to_thread(self.supervise(self.program).stop)
         await self._end_process()
         if not (self.folder / "node.yaml").exists():
-            return
+            return []
         process = await asyncio.create_subprocess_exec(
             *self.program.stop_command,
             env=self.program.environment(),
@@ -146,17 +161,8 @@ class NodeTarget:
                 where=str(self.program.log),
                 why=" / ".join(output.decode(errors="replace").strip().splitlines()[-3:]),
             )
-
-    async def remove(self, *, report: Report) -> list[str]:
-        """Stops, then removes the node's folders."""
-        await self.stop(report=report)
-        report("removing files")
-        await asyncio.to_thread(self.supervise(self.program).forget)
-        await asyncio.to_thread(remove_tree, self.folder, ignore_errors=True)
-        await asyncio.to_thread(shutil.rmtree, self.run / self.name, True)
-        with contextlib.suppress(OSError):  # other nodes' are in it
-            self.run.rmdir()
-        return [f"{self.folder}: could not be removed"] if self.folder.exists() else []
+        lines = output.decode(errors="replace").splitlines()
+        return [line.removeprefix(_STAYS) for line in lines if line.startswith(_STAYS)]
 
     async def _output_of(self, process: asyncio.subprocess.Process) -> bytes:
         """What a stop says until it ends. It never outlives us: interrupted, it is ended, and the next one goes on."""

@@ -5,12 +5,14 @@ Sources: systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.kill(5).
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from pathlib import Path
 from typing import Protocol
 
 from binderops.errors import TargetError
+from binderops.podman.machine import CGROUP_ROOT
 from binderops.target.program import NodeProgram
 
 UNITS = Path("/etc/systemd/system")
@@ -95,6 +97,10 @@ class SystemdUnit:
         if self._file.exists():
             self._file.unlink()
             self._systemctl("daemon-reload")
+        # Of a unit that has ended, systemd leaves the groups of v1's controllers.
+        for group in CGROUP_ROOT.glob(f"*/system.slice/{self.name}"):
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def render_unit(program: NodeProgram) -> str:

@@ -16,11 +16,14 @@ import structlog
 from binderops.errors import NetworkError
 from binderops.node.config import NodeConfig
 from binderops.node.network import firewalls, forwarding, links
+from binderops.node.network.firewalls import docker
 from binderops.node.network.names import is_bridge, node_table
 from binderops.node.network.programs import ip_batch, ip_json, nft, run_program
 from binderops.node.network.sysctls import SysctlRecord, write_sysctls
 
 log = structlog.get_logger(__name__)
+
+_FORWARDING = "net/ipv4/ip_forward"
 
 
 async def ensure_base(config: NodeConfig) -> None:
@@ -31,14 +34,15 @@ async def ensure_base(config: NodeConfig) -> None:
     await asyncio.to_thread(_ensure_base, config)
 
 
-async def teardown(config: NodeConfig) -> None:
+async def teardown(config: NodeConfig) -> list[str]:
     """Remove everything that this room made: forwarder, namespaces, veths, table, bridge, accepts, kernel settings.
 
-    Idempotent; what is not there is passed over. Pods must be stopped before: their namespaces go.
+    Idempotent; what is not there is passed over. Pods must be stopped before: their namespaces go. Returns what stays
+    with others, in words.
     """
     with contextlib.suppress(NetworkError):
         await forwarding.stop_forwarder(config)
-    await asyncio.to_thread(_teardown, config)
+    return await asyncio.to_thread(_teardown, config)
 
 
 def _ensure_base(config: NodeConfig) -> None:
@@ -61,20 +65,31 @@ def _ensure_base(config: NodeConfig) -> None:
             f"route replace {config.pod_range} dev {config.bridge} src {config.bridge_address}",
         ]
     )
-    SysctlRecord().change({"net/ipv4/ip_forward": "1"})
+    SysctlRecord().change({_FORWARDING: "1"})
     # What pods' user namespaces take counts for root too; each has its own limit (podman/hooks.py).
     SysctlRecord().raise_to({"fs/inotify/max_user_instances": 8192, "fs/inotify/max_user_watches": 1 << 20})
     firewalls.add_accepts(config)
 
 
-def _teardown(config: NodeConfig) -> None:
+def _teardown(config: NodeConfig) -> list[str]:
     for names in links.namespaces_of(config.name):
         links.remove(names)
     links.remove_stray_links(config.name)
     with contextlib.suppress(NetworkError):
         nft(f"delete table ip {node_table(config.name)}\n")
     run_program(["ip", "link", "delete", config.bridge], check=False)
-    firewalls.remove_accepts(config)
+    stays = firewalls.remove_accepts(config)
     if not any(is_bridge(str(link["ifname"])) for link in ip_json("link", "show", "type", "bridge")):
-        SysctlRecord().restore()
-    log.info("network removed", node=config.name)
+        stays += _restore_settings()
+    log.info("network removed", node=config.name, stays=stays)
+    return stays
+
+
+def _restore_settings() -> list[str]:
+    if docker.forwards():  # it found forwarding on, and would have switched it on
+        return [
+            f"{name} = {value}: Docker forwards too"
+            for name, value in SysctlRecord().restore(but={_FORWARDING}).items()
+        ]
+    SysctlRecord().restore()
+    return []

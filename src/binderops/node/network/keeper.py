@@ -13,6 +13,7 @@ from binderops.kube.events import EventRecorder
 from binderops.kube.informer import Informer
 from binderops.kube.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, POD, SERVICE
 from binderops.node.config import NodeConfig
+from binderops.node.network.firewalls import watching
 from binderops.node.network.loadbalancers import Events, LoadBalancers
 from binderops.node.network.pods import PodNetwork
 from binderops.node.network.programs import ip_json
@@ -50,6 +51,7 @@ async def run(client: Client, config: NodeConfig, network: PodNetwork, *, settle
         for informer in informers:
             await informer.synced.wait()
         tasks.create_task(keeper.run(settled))
+        tasks.create_task(watching.run(client, config, keeper.rebuild))
 
 
 class Keeper:
@@ -88,6 +90,11 @@ class Keeper:
                 log.error("the network could not be brought up to date", error=str(error))
                 await asyncio.sleep(1.0)
                 self._view.changed.set()
+
+    def rebuild(self) -> None:
+        """Write the node's table anew, which somebody has removed."""
+        self._translation.forget()
+        self._view.changed.set()
 
     async def sync(self) -> None:
         """Bring the kernel and the statuses up to date once. NetworkError when something is refused."""

@@ -8,7 +8,7 @@ interfaces that a node makes are not recorded: they go with the interface.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from binderops.errors import NetworkError
@@ -54,10 +54,13 @@ class SysctlRecord:
         lower = {name: str(least) for name, least in settings.items() if int((_ROOT / name).read_text()) < least}
         self.change(lower)
 
-    def restore(self) -> None:
-        """Put every recorded setting back and forget the record."""
-        write_sysctls(self._read())
+    def restore(self, *, but: Collection[str] = ()) -> dict[str, str]:
+        """Put every recorded setting back, those in `but` excepted, and forget the record; what was left as it is."""
+        recorded = self._read()
+        left = {name: (_ROOT / name).read_text(encoding="ascii").strip() for name in recorded if name in but}
+        write_sysctls({name: value for name, value in recorded.items() if name not in left})
         self._path.unlink(missing_ok=True)
+        return left
 
     def _read(self) -> dict[str, str]:
         if not self._path.exists():

@@ -52,6 +52,10 @@ class Translation:
             await asyncio.to_thread(self._forget_flows, _udp_flows(ports, published))
             return True
 
+    def forget(self) -> None:
+        """The table was removed by somebody: the next `sync` makes it whole."""
+        self._applied = None
+
     def _script(self, wanted: Ruleset) -> str:
         if self._applied is None:
             return self._table.base() + difference(self._table.name, Ruleset(), wanted)
