@@ -93,6 +93,15 @@ def test_the_pod_is_unprivileged_and_knows_only_its_own() -> None:
     assert not [volume for volume in spec["volumes"] if "secret" in volume]
 
 
+def test_it_keeps_no_cache() -> None:
+    """What it can write goes with its pod: no volume outlives it that it may write to."""
+    spec = pod()["spec"]
+    lasting = {volume["name"] for volume in spec["volumes"] if "emptyDir" not in volume}
+    assert lasting == {"base", "machine"}
+    mounts = [mount for container in spec["containers"] for mount in container["volumeMounts"]]
+    assert all(mount.get("readOnly") for mount in mounts if mount["name"] in lasting)
+
+
 def test_an_address_cannot_ask_for_the_pods_variables() -> None:
     url = "https://example.org/$(GIT_CREDENTIAL_ENV)/$$(MINE)/$a"
     args = arguments(from_values(VALUES, PLACE), replace(REQUEST, repo_url=url), "r.svc:5000/x:1")

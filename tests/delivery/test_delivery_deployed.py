@@ -6,7 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from binderops.delivery.deployed import KEPT, deployed_images, note_images
+from binderops.delivery.deployed import deployed_images, note_images
+from binderops.helm.releases import KEPT_REVISIONS
 from binderops.images.lockfile import ImageLock, PinnedImage
 
 
@@ -35,19 +36,19 @@ def deploy(state: Path, name: str, revision: int, number: int) -> None:
 
 def test_every_environments_revisions_count_as_many_as_helm_keeps(tmp_path: Path) -> None:
     assert deployed_images(tmp_path) == set()
-    for revision in range(1, KEPT + 6):
+    for revision in range(1, KEPT_REVISIONS + 6):
         deploy(tmp_path, "a", revision, revision)
     deploy(tmp_path, "b", 1, 1000)
-    assert deployed_images(tmp_path) == {digest(number) for number in (*range(6, KEPT + 6), 1000)}
+    assert deployed_images(tmp_path) == {digest(number) for number in (*range(6, KEPT_REVISIONS + 6), 1000)}
     deploy(tmp_path, "b", 1, 1000)
-    assert len(deployed_images(tmp_path) or ()) == KEPT + 1, "the same revision twice"
+    assert len(deployed_images(tmp_path) or ()) == KEPT_REVISIONS + 1, "the same revision twice"
 
 
 def test_a_rollback_runs_what_its_revision_ran(tmp_path: Path) -> None:
     deploy(tmp_path, "a", 1, 1)
     deploy(tmp_path, "a", 2, 2)
     note_images(workspace(tmp_path, "a"), 3, again=1)
-    for revision in range(4, KEPT + 3):
+    for revision in range(4, KEPT_REVISIONS + 3):
         deploy(tmp_path, "a", revision, 9)
     assert deployed_images(tmp_path) == {digest(1), digest(9)}
 

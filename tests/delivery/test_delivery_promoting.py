@@ -16,6 +16,7 @@ from binderops.delivery.promoting import require_proof
 from binderops.delivery.results import DeployResult
 from binderops.delivery.workspace import Workspace
 from binderops.errors import PromotionError, ProofError, TargetError, UsageError
+from binderops.helm import releases
 from binderops.helm.releases import ReleaseDoor
 from binderops.state.project import load_project
 from binderops.target.cluster import ClusterTarget
@@ -85,6 +86,19 @@ async def test_a_deployment_brings_what_comes_before_and_again_changes_nothing(
     again = await bring(staging)
     assert (again.changed, again.revision) == (True, 2)
     assert len(await ReleaseDoor(access.kubeconfig, first.namespace).history("first")) == 2
+
+
+async def test_old_revisions_of_a_release_go(
+    root: Path, running_api: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "KEPT_REVISIONS", 3)
+    staging = workspace(root, "staging", running_api)
+    for number in range(1, 6):
+        (root / "staging.yaml").write_text(f"global: {{domain: staging.localhost}}\ntext: number {number}\n")
+        assert (await bring(staging)).revision == number
+    access = staging.target.access()
+    found = await ReleaseDoor(access.kubeconfig, staging.environment.namespace).history("mybinder")
+    assert [entry.revision for entry in found] == [3, 4, 5]
 
 
 async def test_another_version_of_kubernetes_is_refused_before_anything_is_deployed(

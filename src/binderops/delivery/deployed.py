@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from binderops.delivery.workspace import Workspace, write_private
 from binderops.errors import BinderOpsError, StateError
+from binderops.helm.releases import KEPT_REVISIONS
 from binderops.images.lockfile import read_lock
 
-KEPT = 20
-"""As many revisions as Helm keeps."""
 _FILE = "images.json"
 
 
@@ -42,7 +41,7 @@ def note_images(workspace: Workspace, revision: int, *, again: int | None = None
             _path(workspace).unlink(missing_ok=True)
             return
         # Later ones are of a release that was there before: Helm counts anew.
-        kept = [entry for entry in noted if entry.revision < revision][-(KEPT - 1) :]
+        kept = [entry for entry in noted if entry.revision < revision][-(KEPT_REVISIONS - 1) :]
         _path(workspace).parent.mkdir(parents=True, exist_ok=True)
         write_private(_path(workspace), _LIST.dump_json([*kept, Deployed(revision=revision, digests=digests)]))
     except (OSError, BinderOpsError):

@@ -73,7 +73,7 @@ def _deploy(helm: Any, config: Any, request: dict[str, Any]) -> Any:
         request["release"],
         request["values"],
         reset_values=True,
-        max_history=request.get("max_history", 20),
+        max_history=request["max_history"],
         **common,
     )
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from binderops.errors import HelmError
 
+KEPT_REVISIONS = 20
+"""Older ones go when a release is upgraded: each is a Secret that holds the whole chart."""
 _SURPLUS = 5.0  # seconds that the child may overrun the timeout it was given before it is killed
 # Helm's SDK takes the name of its program as the field manager of all that it applies. Under another name than the helm
 # program's, an upgrade or rollback by that program would end in conflicts. The path beside it is how Python finds its
@@ -63,6 +65,7 @@ class ReleaseDoor:
             release,
             timeout=timeout,
             install=install,
+            max_history=KEPT_REVISIONS,
             chart=base64.b64encode(chart).decode(),
             values=dict(values),
             description=description,

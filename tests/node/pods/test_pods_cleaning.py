@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import Any
 import pytest
 from tests.podman.tiny import TINY
 
-from binderops.node.pods.cleaning import HIGH_PERCENT, LOW_PERCENT, MINIMUM_AGE_SECONDS, ImageCleaner, excess_of
+from binderops.node.pods.cleaning import HIGH_PERCENT, LOW_PERCENT, MINIMUM_AGE_SECONDS, ImageCleaner, room_goal
 from binderops.node.pods.ephemeral import Room
 from binderops.podman import Podman
 
-FULL = Room(size=100, free=0, inodes=100, free_inodes=100)
-EMPTY = Room(size=100, free=100, inodes=100, free_inodes=100)
+
+def full() -> Room:
+    return Room(size=100, free=0, inodes=100, free_inodes=100)
+
+
+def empty() -> Room:
+    return Room(size=100, free=100, inodes=100, free_inodes=100)
 
 
 @dataclass
@@ -37,6 +43,7 @@ class Store:
 
         async def remove(name: str) -> None:
             self.removed.append(name)
+            (folder / "podman/storage/overlay" / name.partition(":")[0] / "data").unlink(missing_ok=True)
             self.images = [i for i in self.images if name not in (i["Id"], *(i.get("RepoTags") or ()))]
 
         podman = SimpleNamespace(
@@ -50,58 +57,122 @@ def image(name: str, *, read_only: bool = False) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("used", "excess"), [(0, 0), (80, 0), (HIGH_PERCENT, 0), (86, 86 - LOW_PERCENT), (100, 100 - LOW_PERCENT)]
+    ("before", "after", "enough"),
+    [(HIGH_PERCENT, 0, None), (HIGH_PERCENT + 1, LOW_PERCENT + 1, False), (100, LOW_PERCENT, True)],
 )
-def test_images_go_above_the_higher_threshold_until_the_lower(used: int, excess: int) -> None:
-    assert excess_of(Room(100, 100 - used, 0, 0)) == excess
+async def test_images_go_above_the_higher_threshold_until_the_lower(
+    before: int, after: int, enough: bool | None
+) -> None:
+    rooms = iter([Room(100, 100 - used, 0, 0) for used in (before, after)])
+    goal = room_goal(lambda: next(rooms))
+    assert (await goal() if goal else None) is enough
 
 
 async def test_oldest_launch_first_and_never_one_in_use_or_of_the_platform(tmp_path: Path) -> None:
     store = Store([image("new"), image("running"), image("old"), image("platform", read_only=True)])
     cleaner = ImageCleaner(store.kit(tmp_path))
     store.containers = [{"ImageID": "id-old"}, {"ImageID": "id-running"}]
-    await cleaner.look(EMPTY, now=0)
+    await cleaner.look(empty, now=0)
     store.containers = [{"ImageID": "id-new"}, {"ImageID": "id-running"}]
-    await cleaner.look(EMPTY, now=1000)
+    await cleaner.look(empty, now=1000)
     store.containers = [{"ImageID": "id-running"}]
-    await cleaner.look(EMPTY, now=2000)
+    await cleaner.look(empty, now=2000)
     assert store.removed == [], "nothing is full"
-    await cleaner.look(FULL, now=2001)
+    await cleaner.look(full, now=2001)
     assert store.removed == ["old:1", "new:1"]
 
 
 async def test_a_new_image_is_left_alone_even_on_a_full_disk(tmp_path: Path) -> None:
     store = Store([image("just-pulled")])
     cleaner = ImageCleaner(store.kit(tmp_path))
-    await cleaner.look(FULL, now=0)
-    await cleaner.look(FULL, now=MINIMUM_AGE_SECONDS - 1)
+    await cleaner.look(full, now=0)
+    await cleaner.look(full, now=MINIMUM_AGE_SECONDS - 1)
     assert store.removed == []
-    await cleaner.look(FULL, now=MINIMUM_AGE_SECONDS)
+    await cleaner.look(full, now=MINIMUM_AGE_SECONDS)
     assert store.removed == ["just-pulled:1"]
 
 
 async def test_an_image_without_a_name_goes_though_nothing_is_full(tmp_path: Path) -> None:
     store = Store([{"Id": "nameless", "RepoTags": None, "ReadOnly": False}, image("named")])
     cleaner = ImageCleaner(store.kit(tmp_path))
-    await cleaner.look(EMPTY, now=0)
-    await cleaner.look(EMPTY, now=MINIMUM_AGE_SECONDS)
+    await cleaner.look(empty, now=0)
+    await cleaner.look(empty, now=MINIMUM_AGE_SECONDS)
     assert store.removed == ["nameless"]
 
 
-async def test_above_its_budget_the_store_is_cleaned_on_a_large_disk_too(tmp_path: Path) -> None:
-    layers = tmp_path / "podman" / "storage" / "overlay"
-    layers.mkdir(parents=True)
-    (layers / "layer").write_bytes(b"x" * 3_000_000)
-    store = Store([image("large")])
-    cleaner = ImageCleaner(store.kit(tmp_path, budget=1_000_000))
-    await cleaner.look(EMPTY, now=0)
-    await cleaner.look(EMPTY, now=1000)
-    assert store.removed == ["large:1"]
-    within = Store([image("small")])
-    cleaner = ImageCleaner(within.kit(tmp_path, budget=10_000_000))
-    await cleaner.look(EMPTY, now=0)
-    await cleaner.look(EMPTY, now=1000)
-    assert within.removed == []
+async def test_above_its_budget_the_store_is_cleaned_on_a_large_disk_until_it_is_within(tmp_path: Path) -> None:
+    for name in ("oldest", "older", "newest"):
+        _layer(tmp_path, name)
+    store = Store([image(name) for name in ("newest", "oldest", "older")])
+    cleaner = ImageCleaner(store.kit(tmp_path, budget=2_500_000))
+    for moment, name in enumerate(("oldest", "older", "newest")):
+        store.containers = [{"ImageID": f"id-{name}"}]
+        await cleaner.look(empty, now=moment)
+    store.containers = []
+    await cleaner.look(empty, now=1000)
+    assert store.removed == ["oldest:1"]
+    await cleaner.look(empty, now=2000)
+    assert store.removed == ["oldest:1"], "it is within its budget"
+
+
+async def test_what_containers_write_is_no_image(tmp_path: Path) -> None:
+    _layer(tmp_path, "image")
+    _layer(tmp_path, "written")
+    containers = tmp_path / "podman/storage/overlay-containers/containers.json"
+    containers.parent.mkdir()
+    containers.write_text(json.dumps([{"id": "c", "layer": "written"}]))
+    store = Store([image("image")])
+    cleaner = ImageCleaner(store.kit(tmp_path, budget=1_500_000))
+    await cleaner.look(empty, now=0)
+    await cleaner.look(empty, now=1000)
+    assert store.removed == []
+    containers.unlink()
+    await cleaner.look(empty, now=2000)
+    assert store.removed == ["image:1"], "as a layer of an image it would be too much"
+
+
+async def test_a_node_that_starts_anew_knows_what_was_launched_last(tmp_path: Path) -> None:
+    store = Store([image("a"), image("b"), image("c")])
+    cleaner = ImageCleaner(store.kit(tmp_path))
+    for moment, name in enumerate("cab"):
+        store.containers = [{"ImageID": f"id-{name}"}]
+        await cleaner.look(empty, now=moment)
+    store.containers = []
+    anew = ImageCleaner(store.kit(tmp_path))
+    await anew.look(empty, now=1000)
+    await anew.look(full, now=2000)
+    assert store.removed == ["c:1", "a:1", "b:1"]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"id-a": "x"}', None])
+async def test_without_its_file_images_go_nonetheless(tmp_path: Path, content: str | None) -> None:
+    """Unreadable, or (None) one that cannot be written either."""
+    path = tmp_path / "image-uses.json"
+    path.write_text(content) if content else path.mkdir()
+    store = Store([image("a")])
+    cleaner = ImageCleaner(store.kit(tmp_path))
+    await cleaner.look(empty, now=0)
+    await cleaner.look(full, now=1000)
+    assert store.removed == ["a:1"]
+
+
+async def test_a_clock_that_was_ahead_keeps_no_image(tmp_path: Path) -> None:
+    store = Store([image("a"), image("b")])
+    cleaner = ImageCleaner(store.kit(tmp_path))
+    store.containers = [{"ImageID": "id-b"}]
+    await cleaner.look(empty, now=1e9)
+    store.containers = [{"ImageID": "id-a"}]
+    await cleaner.look(empty, now=1000)
+    await cleaner.look(empty, now=1100)
+    store.containers = []
+    await cleaner.look(full, now=2000)
+    assert store.removed == ["b:1", "a:1"]
+
+
+def _layer(folder: Path, name: str) -> None:
+    layer = folder / "podman/storage/overlay" / name
+    layer.mkdir(parents=True)
+    (layer / "data").write_bytes(b"x" * 1_000_000)
 
 
 @pytest.mark.podman
@@ -120,8 +191,8 @@ async def test_the_engine_itself_keeps_what_a_container_has_begun_to_use(
         blind = SimpleNamespace(images=podman.images, containers=SimpleNamespace(list_all=none))
         kit: Any = SimpleNamespace(podman=blind, config=SimpleNamespace(state=tmp_path, image_budget=1 << 40))
         cleaner = ImageCleaner(kit)
-        await cleaner.look(EMPTY, now=0)
-        await cleaner.look(FULL, now=1000)
+        await cleaner.look(empty, now=0)
+        await cleaner.look(full, now=1000)
         assert not await podman.images.exists("localhost/tests/spare:1")
         assert await podman.images.exists(TINY)
 
