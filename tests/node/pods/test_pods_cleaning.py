@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import subprocess
 import tarfile
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.disks import fill, small_disk
 from tests.podman.tiny import TINY
 
+from binderops.errors import EngineError
 from binderops.node.pods.cleaning import HIGH_PERCENT, LOW_PERCENT, MINIMUM_AGE_SECONDS, ImageCleaner, room_goal
 from binderops.node.pods.ephemeral import Room
+from binderops.node.pods.usage import room_of
 from binderops.podman import Podman
 
 
@@ -167,6 +174,76 @@ async def test_a_clock_that_was_ahead_keeps_no_image(tmp_path: Path) -> None:
     store.containers = []
     await cleaner.look(full, now=2000)
     assert store.removed == ["b:1", "a:1"]
+
+
+@pytest.mark.podman
+@pytest.mark.root
+async def test_on_a_disk_that_is_full_to_the_last_byte_the_engine_can_remove_images(tmp_path: Path) -> None:
+    # Podman takes no long path for what it keeps while it runs.
+    with small_disk(tmp_path, 64 << 20) as disk, tempfile.TemporaryDirectory() as short:
+        engine = SmallEngine(disk, tmp_path, short)
+        try:
+            for name in ("old", "new"):
+                engine.add(name, 4 << 20)
+            cleaner = ImageCleaner(engine.kit(disk))
+            await cleaner.look(lambda: room_of(disk), now=0)
+            fill(disk / "others")
+            with pytest.raises(EngineError, match="no space left"):
+                await engine.remove("localhost/old:1")
+            await cleaner.look(lambda: room_of(disk), now=1000)
+            assert await engine.names() == [], "the disk is others': all that may go goes"
+            assert room_of(disk).free > 8 << 20
+        finally:
+            engine.close()
+
+
+@dataclass
+class SmallEngine:
+    """Podman's program on a store of its own."""
+
+    disk: Path
+    folder: Path
+    short: str
+
+    def add(self, name: str, size: int) -> None:
+        content = self.folder / name
+        content.mkdir()
+        (content / "data").write_bytes(os.urandom(size))
+        archive = self.folder / f"{name}.tar"
+        subprocess.run(["tar", "-cf", str(archive), "-C", str(content), "data"], check=True, timeout=60)
+        self._podman("import", str(archive), f"localhost/{name}:1")
+
+    async def remove(self, name: str) -> None:
+        await asyncio.to_thread(self._podman, "rmi", name)
+
+    async def names(self) -> list[str]:
+        return sorted(name for found in await self._images() for name in found["RepoTags"])
+
+    def kit(self, state: Path) -> Any:
+        async def none() -> list[dict[str, Any]]:
+            return []
+
+        images = SimpleNamespace(list_all=self._images, remove=self.remove)
+        podman = SimpleNamespace(images=images, containers=SimpleNamespace(list_all=none))
+        return SimpleNamespace(podman=podman, config=SimpleNamespace(state=state, image_budget=1 << 40))
+
+    def close(self) -> None:
+        """The engine mounts its store over itself."""
+        subprocess.run(["umount", str(self.disk / "storage/overlay")], capture_output=True, timeout=60, check=False)
+
+    async def _images(self) -> list[dict[str, Any]]:
+        found = json.loads(await asyncio.to_thread(self._podman, "images", "--format", "json"))
+        return [{"Id": image["Id"], "RepoTags": image["Names"]} for image in found]
+
+    def _podman(self, *arguments: str) -> str:
+        options = (
+            *("--root", str(self.disk / "storage"), "--runroot", f"{self.short}/run"),
+            *("--tmpdir", f"{self.short}/tmp", "--cgroup-manager=cgroupfs", "--events-backend=none"),
+        )
+        done = subprocess.run(["podman", *options, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise EngineError("podman failed", why=done.stderr)
+        return done.stdout
 
 
 def _layer(folder: Path, name: str) -> None:

@@ -21,6 +21,7 @@ from binderops.node.pods import usage
 from binderops.node.pods.ephemeral import Room
 from binderops.node.pods.imageuses import ImageUses
 from binderops.node.pods.kit import Kit
+from binderops.node.pods.reserve import Reserve
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,7 @@ class ImageCleaner:
         self._kit = kit
         self._known: dict[str, float] = {}
         self._uses = ImageUses(kit.config.state / "image-uses.json")
+        self._reserve = Reserve(kit.config.state / "reserve")
         self._measured = 0.0
 
     async def run(self) -> None:
@@ -64,6 +66,7 @@ class ImageCleaner:
     async def look(self, room: Callable[[], Room], *, now: float | None = None) -> None:
         """Remove what may go until there is `room` and the budget is kept. `now` in seconds since 1970."""
         now = time.time() if now is None else now
+        self._reserve.look(room())
         images = [image for image in await self._kit.podman.images.list_all() if not image.get("ReadOnly")]
         unused = self._unused(images, {str(c["ImageID"]) for c in await self._kit.podman.containers.list_all()}, now)
         for image in unused:
