@@ -87,3 +87,14 @@ def test_a_damaged_leaf_is_made_anew_and_a_damaged_ca_is_named(config: NodeConfi
     (config.pki / "ca.key").write_text("nonsense")
     with pytest.raises(StateError, match=r"ca\.crt"):
         ensure_pki(config)
+
+
+def test_certificates_made_in_1970_are_good_once_the_clock_is_right_and_before(config: NodeConfig) -> None:
+    ensure_pki(config, now=datetime(1970, 1, 1, 0, 1, tzinfo=UTC))
+    before, now = serials(config), datetime.now(UTC)
+    ensure_pki(config)
+    assert serials(config) == before, "none has to be made anew"
+    for name in before:
+        made = certificate(config, name)
+        assert made.not_valid_before_utc == datetime(1970, 1, 1, tzinfo=UTC)
+        assert made.not_valid_after_utc > now

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from binderops.errors import StateError
+from binderops.node.clock import VALID_FROM, at_least
 from binderops.node.config import NodeConfig
 
 KUBELET_CLIENT = "kube-apiserver-kubelet-client"
@@ -36,7 +37,6 @@ ADMIN_GROUP = "system:masters"
 _CA_LIFE = timedelta(days=3650)
 _LEAF_LIFE = timedelta(days=365)
 _RENEW_BEFORE = timedelta(days=90)
-_BACKDATED = timedelta(minutes=5)  # clocks of two machines that talk are never quite the same
 
 
 class _Leaf(NamedTuple):
@@ -59,12 +59,15 @@ def ensure_pki(config: NodeConfig, *, now: datetime | None = None) -> None:
 
     Raises StateError when a file of the CA cannot be read: a new CA would cut off every pod, so none is made unasked.
     """
-    moment = now or datetime.now(UTC)
+    told = now or datetime.now(UTC)
+    moment = at_least(told, config.pki / "ca.crt")
     config.pki.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = _ensure_authority(config, moment)
+    # Whose clock is wrong does not know when a year is over: the clock may be put right while this process runs.
+    end = moment + _LEAF_LIFE if moment == told else authority.certificate.not_valid_after_utc
     for leaf in _leaves(config):
         if not _is_current(config.pki, leaf, authority, moment):
-            _write_pair(config.pki, leaf.file, _issue(leaf, authority, moment))
+            _write_pair(config.pki, leaf.file, _issue(leaf, authority, end))
     if not (config.pki / "sa.key").exists():
         _write(config.pki / "sa.key", _key_text(ec.generate_private_key(ec.SECP256R1())))
 
@@ -102,7 +105,7 @@ def _ensure_authority(config: NodeConfig, now: datetime) -> _Pair:
             ) from error
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"binderops-node-{config.name}")])
-    builder = _builder(name, name, key.public_key(), now, _CA_LIFE)
+    builder = _builder(name, name, key.public_key(), now + _CA_LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
     authority = _Pair(builder.sign(key, hashes.SHA256()), key)
@@ -110,11 +113,11 @@ def _ensure_authority(config: NodeConfig, now: datetime) -> _Pair:
     return authority
 
 
-def _issue(leaf: _Leaf, authority: _Pair, now: datetime) -> _Pair:
+def _issue(leaf: _Leaf, authority: _Pair, end: datetime) -> _Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in leaf.groups]
     subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, leaf.user)])
-    builder = _builder(subject, authority.certificate.subject, key.public_key(), now, _LEAF_LIFE)
+    builder = _builder(subject, authority.certificate.subject, key.public_key(), end)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     serves = bool(leaf.addresses or leaf.names)
@@ -128,7 +131,7 @@ def _issue(leaf: _Leaf, authority: _Pair, now: datetime) -> _Pair:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -136,8 +139,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + life)
+        .not_valid_before(VALID_FROM)
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

@@ -160,6 +160,8 @@ def cron_job(created: str, **spec: Any) -> dict[str, Any]:
         ("2026-05-01T11:00:00Z", "2026-05-01T11:30:00Z", None, "2026-05-01T12:00:00", False),
         ("2026-04-01T11:00:00Z", None, None, "2026-05-01T12:00:00", True),
         ("2026-04-01T11:00:00Z", None, 200, "2026-05-01T12:00:00", False),
+        # The clock was days ahead when it last ran: it runs again from now on, not in days.
+        ("2026-04-01T11:00:00Z", "2026-05-04T12:00:00Z", None, "2026-05-01T12:00:00", False),
     ],
 )
 def test_what_is_due(

@@ -36,6 +36,8 @@ class Node:
         self.port = free_port()
         self.log = folder / "node.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.more: dict[str, str] = {}
+        """Environment variables of the node's process alone."""
 
     @property
     def config(self) -> NodeConfig:
@@ -63,7 +65,7 @@ class Node:
                 [*self.command("run"), "--api-port", str(self.port), "--host-address", "127.0.0.1"],
                 stdout=log,
                 stderr=log,
-                env=self.environment,
+                env=self.environment | self.more,
             )
         self.wait_for(self.kubeconfig.exists, "the kubeconfig")
         self.wait_for(self.socket.exists, "the engine's socket")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,8 +55,16 @@ def test_what_a_probe_ended_starts_at_once_if_it_ran_a_back_off(
     if previous_ran_before is not None:
         before = now - timedelta(seconds=previous_ran_before)
         ended.previous = record("exited", 143)._replace(finished_at=before)
-    unit = Unit(ended, ended_by_probe=by_probe, backoff=BackOff(delay=20.0, updated=now.timestamp() - 5))
+    unit = Unit(ended, ended_by_probe=by_probe, backoff=BackOff(delay=20.0, updated=time.monotonic() - 5))
     assert (unit.seconds_until_restart() > 0) is waits
+
+
+def test_a_back_off_goes_by_while_the_machines_clock_is_set_back() -> None:
+    unit = Unit(view(record("exited", 1)._replace(finished_at=datetime.now(UTC) + timedelta(days=1))))
+    unit.backoff = BackOff(delay=0.05, updated=time.monotonic())
+    assert 0 < unit.seconds_until_restart() < 0.06
+    time.sleep(0.06)
+    assert unit.seconds_until_restart() == 0
 
 
 def test_a_first_end_is_followed_by_a_start_at_once() -> None:

@@ -135,6 +135,8 @@ class CronJobController(Controller):
 def latest_due(cron_job: Object, schedule: Schedule, now: datetime) -> tuple[datetime | None, bool]:
     """The latest scheduled time that has not been dealt with, or None; and whether more than 100 were missed."""
     begin = parse_timestamp(status_of(cron_job).get("lastScheduleTime") or metadata_of(cron_job)["creationTimestamp"])
+    if begin > now + timedelta(minutes=1):  # the clock was set back since: what is due from now on is due
+        begin = now - timedelta(minutes=1)
     limit = spec_of(cron_job).get("startingDeadlineSeconds")
     if limit is not None:
         begin = max(begin, now - timedelta(seconds=int(limit)))

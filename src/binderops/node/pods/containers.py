@@ -53,7 +53,7 @@ class Containers:
             return
         unit.trouble = BackOff()
         if view.record is not None:
-            unit.backoff.advance(time.time(), ended=unit.ended_at())
+            unit.backoff.advance(time.monotonic(), ended=unit.ended_at())
             view.previous, view.previous_message = view.record, view.message
             view.message = ""
         view.record, view.started, view.ready = record, False, False

@@ -64,6 +64,7 @@ async def listen(
     since = int(time.time())
     while True:
         try:
+            since = min(since, int(time.time()))  # a clock that was set back must not hide what happens from now on
             async for event in podman.events(since=since, filters={"type": ["container"], "event": ["died"]}):
                 since = event.time_ns // 1_000_000_000
                 if event.attributes.get(records.NODE) == node:

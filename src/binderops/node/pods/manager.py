@@ -14,7 +14,7 @@ from binderops.errors import BinderOpsError, EngineError, EngineNotFoundError, E
 from binderops.kube.informer import EventType, Informer
 from binderops.kube.kinds import Object
 from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
-from binderops.node.pods import cgroups, records, sandbox
+from binderops.node.pods import cgroups, records, registration, sandbox
 from binderops.node.pods.binding import Binder
 from binderops.node.pods.cleaning import ImageCleaner
 from binderops.node.pods.evicting import Evictor
@@ -45,6 +45,7 @@ class Manager:
         self._adopted: dict[str, list[Record]] = {}
         self._stale: set[tuple[str, str, str]] = set()
         self._refresh = asyncio.Event()
+        self._renew_all = False
         self._ready = asyncio.Event()
         binder.on_bound = self._take
 
@@ -100,6 +101,14 @@ class Manager:
         if event_type == "MODIFIED" or (event_type == "ADDED" and self._ready.is_set()):
             self._stale.add((str(new.get("kind")), namespace_of(new), name_of(new)))
             self._refresh.set()
+
+    async def clock_was_set(self, message: str) -> None:
+        """The machine's clock is wrong or was set: say so, and give every pod new tokens at once."""
+        log.warning(message)
+        await self._kit.recorder.event(registration.node_object(self._kit.config), "ClockChanged", message, "Warning")
+        self._kit.tokens.forget_all()
+        self._renew_all = True
+        self._refresh.set()
 
     # --- pods ---------------------------------------------------------------------------------------------------------
 
@@ -240,6 +249,7 @@ class Manager:
             except TimeoutError:
                 everything = True
             self._refresh.clear()
+            everything, self._renew_all = everything or self._renew_all, False
             stale, self._stale = self._stale, set()
             for worker in list(self._workers.values()):
                 if worker.sandbox is not None and (everything or _uses(worker.pod, stale)):

@@ -13,7 +13,7 @@ FORGOTTEN_AFTER_SECONDS = 600.0
 class BackOff:
     """The kubelet's back-off: 10 s, doubled at each restart up to 5 min, forgotten by what ran for 10 min.
 
-    The first restart is immediate. Times are seconds of one monotonic or wall clock, as the caller likes. A process of
+    The first restart is immediate. Times are seconds of a monotonic clock. A process of
     the node that starts anew knows none, as a kubelet's: a stop and a start of the node are no crashes.
     """
 

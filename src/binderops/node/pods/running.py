@@ -15,6 +15,7 @@ from binderops.kube.client import Client
 from binderops.kube.events import EventRecorder
 from binderops.kube.informer import EventType, Informer
 from binderops.kube.kinds import CONFIG_MAP, POD, SECRET, SERVICE, Object
+from binderops.node.clock import Clock
 from binderops.node.config import NodeConfig
 from binderops.node.pods import cgroups, engine, registration
 from binderops.node.pods.actions import Actions
@@ -96,6 +97,7 @@ async def _run(
         group.create_task(registration.keep_lease(client, config))
         group.create_task(engine.listen(settings, podman, config.name, manager.ended, manager.missed))
         group.create_task(serve(config, kit, manager))
+        group.create_task(Clock(config.state / "clock").run(manager.clock_was_set))
         await services.synced.wait()
         group.create_task(manager.run(settled))
 

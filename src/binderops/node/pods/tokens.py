@@ -17,6 +17,7 @@ RENEW_AFTER = 0.8
 class _Token(NamedTuple):
     text: str
     renew_at: float
+    """Seconds of the monotonic clock: one that was set back must not keep a token beyond its life."""
 
 
 class Tokens:
@@ -30,7 +31,7 @@ class Tokens:
         """A token of the pod's ServiceAccount for `audience` ("" is the API's own), valid for about `seconds`."""
         key = (uid_of(pod), audience, seconds)
         kept = self._kept.get(key)
-        if kept is not None and time.time() < kept.renew_at:
+        if kept is not None and time.monotonic() < kept.renew_at:
             return kept.text
         account = str(spec_of(pod).get("serviceAccountName") or "default")
         bound = {"kind": "Pod", "apiVersion": "v1", "name": name_of(pod), "uid": uid_of(pod)}
@@ -45,11 +46,14 @@ class Tokens:
             },
         )
         status = answer["status"]
-        now = time.time()
-        life = parse_timestamp(str(status["expirationTimestamp"])).timestamp() - now
-        token = _Token(str(status["token"]), now + min(life * RENEW_AFTER, LONGEST_KEPT_SECONDS))
+        life = parse_timestamp(str(status["expirationTimestamp"])).timestamp() - time.time()
+        token = _Token(str(status["token"]), time.monotonic() + min(life * RENEW_AFTER, LONGEST_KEPT_SECONDS))
         self._kept[key] = token
         return token.text
+
+    def forget_all(self) -> None:
+        """Drop them all: the clock was set, and what they hold may have expired by it."""
+        self._kept.clear()
 
     def forget(self, uid: str) -> None:
         """Drop a pod's tokens."""

@@ -44,6 +44,7 @@ class Unit:
     probing: asyncio.Task[None] | None = None
     action: asyncio.Task[None] | None = None
     watch: asyncio.Task[None] | None = None
+    _ended: tuple[str, float] | None = None
 
     @property
     def busy(self) -> bool:
@@ -57,25 +58,31 @@ class Unit:
 
     def seconds_until_restart(self) -> float:
         """How long the back-off keeps the container from being started."""
-        now = time.time()
+        now = time.monotonic()
         wait = self.trouble.remaining(self.troubled_at, now)
         if self.view.record is None or (self.ended_by_probe and self._ran_a_back_off()):
             return wait
         return max(self.backoff.remaining(self.ended_at(), now), wait)
 
     def ended_at(self) -> float:
-        """When the last attempt ended."""
+        """When the last attempt ended, by the monotonic clock: the machine's own may be set while a back-off lasts."""
         record = self.view.record
-        return record.finished_at.timestamp() if record is not None and record.finished_at else time.time()
+        if record is None or record.finished_at is None:
+            return time.monotonic()
+        if self._ended is None or self._ended[0] != record.id:
+            self._ended = (record.id, time.monotonic() - max(0.0, time.time() - record.finished_at.timestamp()))
+        return self._ended[1]
 
     def _ran_a_back_off(self) -> bool:
         """Whether, as a kubelet counts for what its probes end, the back-off since the attempt before was over."""
-        before = self.view.previous.finished_at if self.view.previous is not None else None
-        return before is None or self.ended_at() - before.timestamp() >= self.backoff.delay
+        record, previous = self.view.record, self.view.previous
+        if record is None or previous is None or record.finished_at is None or previous.finished_at is None:
+            return True
+        return (record.finished_at - previous.finished_at).total_seconds() >= self.backoff.delay
 
     def failed_to_start(self, *, pulling: bool) -> None:
         """Note that no attempt could be made: the next try waits, for a registry longer than for a missing Secret."""
-        self.troubled_at = time.time()
+        self.troubled_at = time.monotonic()
         if not pulling:
             self.trouble.initial, self.trouble.longest = QUICK_SECONDS, LONGEST_QUICK_SECONDS
         self.trouble.advance(self.troubled_at)

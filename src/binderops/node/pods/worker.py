@@ -65,6 +65,8 @@ class PodWorker:
         self._published: Object | None = None
         self._retired: str | None = None
         self._start_time = str(status_of(pod).get("startTime") or timestamp())
+        # By a clock that nobody sets: a deadline must neither strike nor pass when the machine's is put right.
+        self._began = time.monotonic() - max(0.0, time.time() - parse_timestamp(self._start_time).timestamp())
         self._containers = Containers(kit, lambda: self.pod, self._wake.set, self._spawn)
         self._background: set[asyncio.Future[Any]] = set()
         for record in sorted(records, key=lambda record: record.attempt):
@@ -153,7 +155,7 @@ class PodWorker:
             return "Unsupported", "this node does not support " + "; ".join(names)
         limit = spec_of(self.pod).get("activeDeadlineSeconds")
         if limit is not None:
-            left = parse_timestamp(self._start_time).timestamp() + float(limit) - time.time()
+            left = self._began + float(limit) - time.monotonic()
             if left <= 0:
                 message = "Pod was active on the node longer than the specified deadline"
                 self._event("DeadlineExceeded", message)
@@ -164,7 +166,7 @@ class PodWorker:
     def _prepare(self) -> None:
         if self._preparing is not None and not self._preparing.done():
             return
-        wait = self._sandbox_trouble.remaining(self._sandbox_failed_at, time.time())
+        wait = self._sandbox_trouble.remaining(self._sandbox_failed_at, time.monotonic())
         if wait > 0:
             self._in(wait)
             return
@@ -224,7 +226,7 @@ class PodWorker:
         """The waiting reason while a back-off lasts."""
         view = unit.view
         if unit.trouble.delay:
-            shown = unit.troubled_at + ERROR_SHOWN_SECONDS - time.time()
+            shown = unit.troubled_at + ERROR_SHOWN_SECONDS - time.monotonic()
             if view.waiting[0] == "ErrImagePull" and shown <= 0:
                 message = f'Back-off pulling image "{view.spec.get("image")}": {view.waiting[1]}'
                 view.waiting = ("ImagePullBackOff", message)
@@ -262,7 +264,7 @@ class PodWorker:
         try:
             self.sandbox = await sandbox.prepare(self._kit, self.pod)
         except (BinderOpsError, OSError) as error:
-            self._sandbox_failed_at = time.time()
+            self._sandbox_failed_at = time.monotonic()
             self._sandbox_trouble.advance(self._sandbox_failed_at)
             reason = "FailedMount" if "MountVolume" in str(error) else "FailedCreatePodSandBox"
             self._event(reason, str(error), "Warning")
