@@ -17,7 +17,7 @@ TINY = "localhost/tiny:1"
 BUSYBOX = Path("/bin/busybox")
 NAMES = """
 sh sleep echo cat ls httpd nc id env mkdir chmod touch test true false stat kill head tail wc stty pwd hostname
-df ps dd readlink wget nslookup date
+df ps dd readlink wget nslookup date timeout
 """
 APPLETS = NAMES.split()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,14 @@ def install(tmp_path: Path) -> Install:
 @pytest.fixture
 def script() -> str:
     return (ROOT / "scripts" / "system-packages").read_text()
+
+
+def test_every_installation_has_the_word() -> None:
+    files = [ROOT / "Makefile", *(path for path in (ROOT / "scripts").iterdir() if path.is_file())]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    lines = [line for line in lines if re.search(r"apt(-get)? .*install", line) and "echo" not in line]
+    assert len(lines) >= 2, "system-packages and environment"
+    assert [line for line in lines if "--no-remove" not in line] == []
 
 
 def test_no_package_of_the_operators_is_removed(install: Install, script: str) -> None:

@@ -103,9 +103,15 @@ class NetworkedNode:
             "pod to a public address": self.fetch(f"http://{OUTSIDE}/", namespace=namespace) == "outside",
             "pod to pod": self.fetch(f"http://{pod}:8080/", namespace=namespace) == "here",
             "pod to Service": self.fetch(f"http://{service}:{PORT}/", namespace=namespace) == "here",
+            "pod to the node": self._connects(BRIDGE, 53, namespace),
             "pod to cluster DNS": "kubernetes.default" in resolved.partition(BRIDGE)[2],
         }
         return {way for way, is_open in ways.items() if not is_open}
+
+    def _connects(self, address: str, port: int, namespace: str) -> bool:
+        """Whether the kernel there takes a connection, also for a process that stands still."""
+        opens = ["timeout", "2", "bash", "-c", f"exec 3<> /dev/tcp/{address}/{port} && echo open"]
+        return self.machine.run("ip", "netns", "exec", namespace, *opens, check=False) == "open"
 
     def _namespace_of(self, address: str) -> str:
         script = """

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.target.allowed import NODE_GONE, NODE_RUNS
 from tests.target.booted import Machine, machine
+from tests.target.listed import whole
 from tests.target.networked import NetworkedNode, install
-from tests.target.whole import Listing, added, files_of
+from tests.target.whole import Listing, added
 
 pytestmark = [pytest.mark.root, pytest.mark.podman, pytest.mark.slow]
-
-# Its own file systems; all other files are an overlay of this machine's, whose upper layer is read from here.
-OWN = ("/run", "/tmp", "/dev", "/dev/shm", "/etc/systemd/system", "/var/lib/binderops")
 
 # What makes a thing of each kind, and what takes it away; by no name of ours.
 LEAKS = {
@@ -43,24 +38,6 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with machine(tmp_path_factory.mktemp("purging")) as made:
         install(made)
         yield made
-
-
-def whole(machine: Machine) -> Listing:
-    listing: Listing = json.loads(machine.python("tests.target.whole", *OWN))
-    listing["file"] += (line for line in files_of(machine.changed_files(), shown_as="") if not _is_below(line))
-    return listing
-
-
-def _is_below(line: str) -> bool:
-    """Whether an overlay copied a folder only because of what was in it for a while: it is as it was."""
-    path, mode, owner = line.rsplit(" ", 2)
-    if not mode.startswith("d"):
-        return False
-    try:
-        found = Path(path).lstat()
-    except FileNotFoundError:
-        return False
-    return (mode, owner) == (stat.filemode(found.st_mode), f"{found.st_uid}:{found.st_gid}")
 
 
 @pytest.fixture(scope="module")
