@@ -200,7 +200,7 @@ class Journey:
                 yield item
         outcome = await running.outcome()
         status = "success" if outcome.built else "failure"
-        self._binder.metrics.build_count.labels(status, *self._labels).inc()
+        self._binder.metrics.build_count.count(status, *self._labels)
         if not outcome.built:
             if not said_failed:
                 explanation = outcome.explanation.to_json() if outcome.explanation else {}
@@ -253,7 +253,7 @@ class Journey:
 
     def _count_launch(self, status: str) -> None:
         if all(self._labels):
-            self._binder.metrics.launch_count.labels(status, *self._labels).inc()
+            self._binder.metrics.launch_count.count(status, *self._labels)
 
 
 def _unresolved(provider: AnyProvider, repository: Repository, asked: Asked) -> tuple[str, str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,6 +14,29 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+
+MOST_SERIES = 2000
+"""Repositories are what visitors name: without a bound each of them would be held, and told to Prometheus, for ever."""
+
+
+class RepositoryCounter:
+    """Counts by status, provider and repository; the series that was not counted for longest goes above MOST_SERIES.
+
+    One that comes again begins at 1, as after a restart: Prometheus' rate() knows of that.
+    """
+
+    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
+        self._counter = Counter(name, documentation, ["status", "provider", "repo"], registry=registry)
+        self._series: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+
+    def count(self, status: str, provider: str, repository: str) -> None:
+        """One more."""
+        series = (status, provider, repository)
+        self._series[series] = None
+        self._series.move_to_end(series)
+        self._counter.labels(*series).inc()
+        while len(self._series) > MOST_SERIES:
+            self._counter.remove(*self._series.popitem(last=False)[0])
 
 
 class Metrics:
@@ -36,15 +61,8 @@ class Metrics:
             buckets=[2, 5, 10, 20, 30, 60, 120, 300, 600, float("inf")],
             registry=self.registry,
         )
-        self.build_count = Counter(
-            "binderhub_build_count", "Counter of builds by repo", ["status", "provider", "repo"], registry=self.registry
-        )
-        self.launch_count = Counter(
-            "binderhub_launch_count",
-            "Counter of launches by repo",
-            ["status", "provider", "repo"],
-            registry=self.registry,
-        )
+        self.build_count = RepositoryCounter("binderhub_build_count", "Counter of builds by repo", self.registry)
+        self.launch_count = RepositoryCounter("binderhub_launch_count", "Counter of launches by repo", self.registry)
         self.inprogress_builds = Gauge(
             "binderhub_inprogress_builds", "Builds currently in progress", registry=self.registry
         )
