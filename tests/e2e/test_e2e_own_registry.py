@@ -1,17 +1,22 @@
-"""A registry of the operator's own, that wants a password: images are kept there, and no repository's code sees it."""
+"""A deployment as its operator changes it: keys of users' servers in a pod that runs, and a registry of its own.
+
+That registry wants a password: images are kept there, and no repository's code sees it. One values file has it all.
+"""
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tests.e2e.conftest import NAME, UP_DEADLINE, Deployed
+from tests.e2e.conftest import NAME, NAMESPACE, UP_DEADLINE, Deployed
 from tests.e2e.launches import Binder, git_spec, phases_of, text_of
 from tests.e2e.repositories import Repositories
 from tests.oci.docker_registry import HTPASSWD, OWN_PASSWORD, OWN_USER
@@ -49,7 +54,58 @@ for path in files:
                 found.append(path)
     except OSError:
         pass
-print("SEEN", found, "of", looked > 100)
+seen = f"SEEN {{found}} of {{looked > 100}}"
+print(seen)
+"""
+
+
+SERVERS: dict[str, Any] = {
+    "uid": 1001,
+    "fsGid": 2002,
+    "cmd": ["sh", "-c", 'echo command > /own/command; exec jupyter-lab "$@"', "jupyter-lab"],
+    "extraEnv": {
+        "HOME": "/own",  # of a user whom the image does not know
+        "OWN_WORDS": "two words",
+        "OWN_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    },
+    "memory": {"limit": "700M"},
+    "cpu": {"limit": 1.5},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "extraTolerations": [{"key": "own", "operator": "Exists"}],
+    "extraFiles": {"motd": {"mountPath": "/etc/own/motd", "stringData": "words of a file", "mode": 0o440}},
+    "lifecycleHooks": {
+        "postStart": {"exec": {"command": ["sh", "-c", "echo hook > /own/post-start"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", "echo bye > /own/pre-stop; sleep 1"]}},
+    },
+    "extraPodConfig": {"terminationGracePeriodSeconds": 11},
+    "extraLabels": {"own-label": "yes"},
+    "storage": {
+        "extraVolumes": [{"name": "own", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "own", "mountPath": "/own"}],
+    },
+}
+PLATFORM_USER = 1000  # of the image that the containers beside the server run
+# What both containers beside the server do; they run the image of the registry.
+INIT = "echo init by $(id -u) > /own/init"
+BESIDE = "trap '' TERM; until [ -e /own/pre-stop ]; do sleep 0.1; done; cat /own/pre-stop"
+LOOK = """\
+import json, os, pathlib, stat
+def read(path):
+    try:
+        return pathlib.Path(path).read_text().strip()
+    except OSError as error:
+        return error.strerror
+json.dumps({
+    "user": [os.getuid(), 2002 in os.getgroups()],
+    "group of the volume": os.stat("/own").st_gid,
+    "words": os.environ["OWN_WORDS"],
+    "name": os.environ["OWN_NAME"],
+    "file": [read("/etc/own/motd"), stat.S_IMODE(os.stat("/etc/own/motd").st_mode)],
+    "memory": read("/sys/fs/cgroup/memory.max") + read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    "processors": read("/sys/fs/cgroup/cpu.max") + read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+    "written": {name: read("/own/" + name) for name in ("command", "init", "post-start")},
+    "no new privileges": "NoNewPrivs:\\t1" in read("/proc/self/status"),
+})
 """
 
 
@@ -135,6 +191,16 @@ def configured(
             "egress": {"internalHosts": [{"cidr": f"{address}/32", "ports": [5000]} for address in addresses]}
         },
     }
+    image = pod["spec"]["containers"][0]["image"]
+    mounts = SERVERS["storage"]["extraVolumeMounts"]
+    servers = layer["binderhub"]["jupyterhub"]["singleuser"] | SERVERS
+    servers["initContainers"] = [
+        {"name": "first", "image": image, "command": ["sh", "-c", INIT], "volumeMounts": mounts}
+    ]
+    servers["extraContainers"] = [
+        {"name": "beside", "image": image, "command": ["sh", "-c", BESIDE], "volumeMounts": mounts}
+    ]
+    layer["binderhub"]["jupyterhub"]["singleuser"] = servers
     layer["binderhub"]["config"]["BinderHub"] = {"image_prefix": f"{HOST}/org/binder-"}
     with (root / "config/e2e.yaml").open("w") as file:
         yaml.dump(layer, file)
@@ -170,6 +236,46 @@ def test_an_image_lies_there_and_is_found_there(
     assert Reference.parse(third.events[-1]["image"]).tag in own.get(f"{image.repository}/tags/list")["tags"]
 
 
+def test_keys_of_users_servers_hold_in_a_pod_that_runs(
+    configured: Deployed, binder: Binder, kubectl: Kubectl, stock_programs: Any
+) -> None:
+    server = binder.launch("local/hello/HEAD")
+    pods = ["pods", "-l", f"own-label=yes,hub.jupyter.org/username={server.user}"]
+    (pod,) = json.loads(kubectl("get", *pods, "-o", "json"))["items"]
+    name, spec = pod["metadata"]["name"], pod["spec"]
+    assert spec["nodeSelector"] == SERVERS["nodeSelector"]
+    assert SERVERS["extraTolerations"][0] in spec["tolerations"]
+    assert spec["terminationGracePeriodSeconds"] == 11
+
+    found = json.loads(ast.literal_eval(server.run(LOOK)))
+    gone = "No such file or directory"  # of the other version of control groups
+    assert found == {
+        "user": [1001, True],
+        "group of the volume": 2002,
+        "words": "two words",
+        "name": name,
+        "file": ["words of a file", 0o440],
+        "memory": found["memory"],
+        "processors": found["processors"],
+        "written": {"command": "command", "init": f"init by {PLATFORM_USER}", "post-start": "hook"},
+        "no new privileges": True,
+    }
+    assert found["memory"].replace(gone, "") == str(700 << 20)
+    assert found["processors"].replace(gone, "") in {"150000 100000", "150000"}
+
+    nowhere = {"spec": {"nodeSelector": {"kubernetes.io/os": "plan9"}}}
+    kubectl("run", "nowhere", f"--image={spec['initContainers'][0]['image']}", f"--overrides={json.dumps(nowhere)}")
+    try:
+        kubectl("wait", "--for=condition=PodScheduled=False", "pod/nowhere", "--timeout=20s")
+    finally:
+        kubectl("delete", "pod", "nowhere", "--now")
+
+    command = [str(stock_programs.kubectl), "--kubeconfig", str(configured.kubeconfig), "-n", NAMESPACE]
+    with subprocess.Popen([*command, "logs", "-f", name, "-c", "beside"], stdout=subprocess.PIPE, text=True) as log:
+        kubectl("delete", "pod", name, "--timeout=30s")
+        assert log.communicate(timeout=30)[0] == "bye\n"
+
+
 def test_layers_of_the_base_lie_there_once(configured: Deployed, own: Own, binder: Binder) -> None:
     (tag,) = own.get("org/binder-base/tags/list")["tags"]
     base = own.get(f"org/binder-base/manifests/{tag}")
@@ -200,10 +306,10 @@ def test_no_repositorys_code_sees_its_password(
     assert not is_in(given[0])
 
     server = binder.launch("local/hello/HEAD")
-    server.run(f"open('/home/jovyan/planted', 'w').write('{OWN_PASSWORD}')")
-    assert_seen(server.run(probe()), "/home/jovyan/planted")
-    server.run("import os; os.remove('/home/jovyan/planted')")
-    assert "SEEN [] of True" in server.run(probe())
+    server.run(f"open('/tmp/planted', 'w').write('{OWN_PASSWORD}')")
+    assert_seen(server.run(probe() + "seen"), "/tmp/planted")
+    server.run("import os; os.remove('/tmp/planted')")
+    assert "SEEN [] of True" in server.run(probe() + "seen")
     assert not is_in(seen_by(kubectl, f"hub.jupyter.org/username={server.user}"))
 
 

@@ -22,9 +22,9 @@ from tests.programs import program
 
 from binderops.oci.tokens import TokenSigner
 
-OWN_USER, OWN_PASSWORD = "own", "own password"
+OWN_USER, OWN_PASSWORD = "own", "canary-of-an-own-registry"
 # bcrypt, the one kind that docker-registry reads, at its lowest cost.
-HTPASSWD = f"{OWN_USER}:$2b$04$jYiuqJ30lNOW3wuHVGLBKe6MGHIs4eA0dCjtmzDUHqLTQn3rcBnsm\n"
+HTPASSWD = f"{OWN_USER}:$2b$04$kQBcUOqhM17sKH35H.BqWeIvUFboolnKHQaAOiauhHulj/MV32Ye6\n"
 
 
 def make_signing_key(folder: Path) -> Path:
