@@ -61,9 +61,9 @@ def test_the_prefix_holds_the_builders_version() -> None:
 
 
 def test_variables_of_upstreams_that_are_not_read_are_named() -> None:
-    environment = {"GITLAB_ACCESS_TOKEN": "secret", "GITHUB_CLIENT_ID": "me", "PATH": "/bin"}
+    environment = {"BINDERHUB_CONTAINER_REGISTRY_HELPER_AUTH_TOKEN": "secret", "GITHUB_CLIENT_ID": "me", "PATH": "/bin"}
     (finding,) = from_values({}, Place.from_environment(environment, Path("/x"))).findings
-    assert finding.startswith("the variable GITLAB_ACCESS_TOKEN is not read")
+    assert finding.startswith("the variable BINDERHUB_CONTAINER_REGISTRY_HELPER_AUTH_TOKEN is not read")
     assert "secret" not in repr(Place.from_environment(environment, Path("/x")))
 
 
@@ -87,10 +87,10 @@ def test_nothing_is_ignored_in_silence() -> None:
     ("values", "named"),
     [
         ({"config": {"BinderHub": {"nosuch": 1}}}, "config.BinderHub.nosuch"),
-        ({"config": {"GitLabRepoProvider": {"private_token": "x"}}}, "config.GitLabRepoProvider.private_token"),
+        ({"config": {"ZenodoProvider": {"allowed_specs": []}}}, "config.ZenodoProvider.allowed_specs"),
         ({"extraConfig": {"a": "c.BinderHub.nosuch = 1"}}, "config.BinderHub.nosuch"),
         ({"extraConfig": {"a": "c.MyHook.key = 1"}}, "config.MyHook.key"),
-        ({"config": {"BinderHub": {"repo_providers": {"gl": "GitLabRepoProvider"}}}}, "repo_providers.gl"),
+        ({"config": {"BinderHub": {"repo_providers": {"zenodo": "ZenodoProvider"}}}}, "repo_providers.zenodo"),
     ],
 )
 def test_what_is_not_known_is_refused_by_name(values: dict[str, Any], named: str) -> None:

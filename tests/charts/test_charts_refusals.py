@@ -148,6 +148,6 @@ def _name(chart: Path) -> str:
 
 
 def test_a_provider_that_does_not_exist(render: Any) -> None:
-    with pytest.raises(helm_python.HelmError, match=r"repo_providers\.gl is refused: GitLabRepoProvider is not yet"):
-        render(at("binderhub.config.BinderHub.repo_providers.gl", "GitLabRepoProvider"))
+    with pytest.raises(helm_python.HelmError, match=r"repo_providers\.zenodo is refused: ZenodoProvider is not yet"):
+        render(at("binderhub.config.BinderHub.repo_providers.zenodo", "ZenodoProvider"))
     assert render(at("binderhub.config.BinderHub.repo_providers", {name: f"x.y.{name}" for name in traits.PROVIDERS}))

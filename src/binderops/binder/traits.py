@@ -189,6 +189,14 @@ class GitHubRepoProvider(RepoProvider):
     access_token: str = Field(default="", repr=False)
 
 
+class GitLabRepoProvider(RepoProvider):
+    """gitlab.com, or an instance of one's own."""
+
+    hostname: str = "gitlab.com"
+    access_token: str = Field(default="", repr=False)
+    private_token: str = Field(default="", repr=False)
+
+
 class GitRepoProvider(RepoProvider):
     """Any repository that git itself can reach."""
 
@@ -201,6 +209,7 @@ class LocalRepoProvider(RepoProvider):
 
 PROVIDERS: dict[str, type[RepoProvider]] = {
     "GitHubRepoProvider": GitHubRepoProvider,
+    "GitLabRepoProvider": GitLabRepoProvider,
     "GitRepoProvider": GitRepoProvider,
     "LocalRepoProvider": LocalRepoProvider,
 }
@@ -210,10 +219,11 @@ FROM_ENVIRONMENT: dict[str, tuple[str, str]] = {
     "GITHUB_ACCESS_TOKEN": ("GitHubRepoProvider", "access_token"),
     "GITHUB_CLIENT_ID": ("GitHubRepoProvider", "client_id"),
     "GITHUB_CLIENT_SECRET": ("GitHubRepoProvider", "client_secret"),
+    "GITLAB_ACCESS_TOKEN": ("GitLabRepoProvider", "access_token"),
+    "GITLAB_PRIVATE_TOKEN": ("GitLabRepoProvider", "private_token"),
 }
 # Upstream's variables of what is not here.
 UNREAD_VARIABLES: dict[str, str] = {
-    **dict.fromkeys(("GITLAB_ACCESS_TOKEN", "GITLAB_PRIVATE_TOKEN"), "there is no provider for GitLab's API yet"),
     "BINDERHUB_CONTAINER_REGISTRY_HELPER_AUTH_TOKEN": "there is no registry helper: use registry.url",
 }
 

@@ -57,6 +57,7 @@ _BINDER = {
     "template_variables": _OWN_PAGES,
     "tornado_settings": _BANS,
 }
+_PROVIDERS = "{RepoProvider,GitHubRepoProvider,GitLabRepoProvider,GitRepoProvider,LocalRepoProvider}"
 _OTHERS = {
     "KubernetesBuildExecutor.log_tail_lines": f"{_KEYS}::test_late_watchers_get_as_many_lines_as_are_kept",
     "KubernetesCleaner.max_age": f"{_LAUNCHES}::test_a_build_that_takes_too_long",
@@ -72,18 +73,20 @@ _OTHERS = {
         f"GitHubRepoProvider.{trait}": _ASKED
         for trait in ("access_token", "api_base_path", "client_id", "client_secret", "hostname")
     },
+    **{
+        f"GitLabRepoProvider.{trait}": "tests/binder/test_binder_gitlab.py::test_it_is_asked_as_the_operator_says"
+        for trait in ("access_token", "hostname", "private_token")
+    },
     **dict.fromkeys(
-        expand(
-            "{RepoProvider,GitHubRepoProvider,GitRepoProvider,LocalRepoProvider}.{allowed_specs,high_quota_specs,spec_config}"
-        ),
+        expand(_PROVIDERS + ".{allowed_specs,high_quota_specs,spec_config}"),
         _SPECS,
     ),
     **dict.fromkeys(
-        expand("{RepoProvider,GitHubRepoProvider,GitRepoProvider,LocalRepoProvider}.banned_specs"),
+        expand(f"{_PROVIDERS}.banned_specs"),
         f"{_HTTP}::test_banned_specs_and_hidden_uploads",
     ),
     **dict.fromkeys(
-        expand("{RepoProvider,GitHubRepoProvider,GitRepoProvider,LocalRepoProvider}.git_credentials"),
+        expand(f"{_PROVIDERS}.git_credentials"),
         "tests/binder/test_binder_builds.py::test_its_environment",
     ),
 }

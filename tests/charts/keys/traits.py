@@ -62,6 +62,10 @@ _ARRIVES: dict[str, tuple[str, dict[str, Any]]] = {
             "hostname": "git.example",
         },
     ),
+    "GitLabRepoProvider": (
+        "providers.GitLabRepoProvider",
+        {"access_token": "own-access", "hostname": "gitlab.example", "private_token": "own-private"},
+    ),
     "GitRepoProvider": ("providers.GitRepoProvider", {"allowed_protocols": ["https"]}),
 }
 
@@ -77,7 +81,7 @@ _SPEC_CONFIG = [{"pattern": "^s/", "config": {"quota": 7}}]
 
 def _providers() -> list[Row]:
     rows = []
-    for name in ("GitHubRepoProvider", "GitRepoProvider", "LocalRepoProvider", "RepoProvider"):
+    for name in ("GitHubRepoProvider", "GitLabRepoProvider", "GitRepoProvider", "LocalRepoProvider", "RepoProvider"):
         is_base = name == "RepoProvider"
         place = f"providers.{'LocalRepoProvider' if is_base else name}"
         apart = "base" if is_base else ""

@@ -9,9 +9,10 @@ import httpx
 from binderops.binder.providers.base import Provider
 from binderops.binder.providers.git import Git
 from binderops.binder.providers.github import GitHub
+from binderops.binder.providers.gitlab import GitLab
 from binderops.binder.providers.local import Local
 from binderops.binder.settings import Settings
-from binderops.binder.traits import GitHubRepoProvider, GitRepoProvider, LocalRepoProvider
+from binderops.binder.traits import GitHubRepoProvider, GitLabRepoProvider, GitRepoProvider, LocalRepoProvider
 from binderops.oci.registry import Registry
 
 AnyProvider = Provider[Any]
@@ -34,6 +35,8 @@ def make_provider(name: str, settings: Settings, client: httpx.AsyncClient, regi
     match settings.providers.get(name):
         case GitHubRepoProvider() as traits:
             return GitHub(traits, client)
+        case GitLabRepoProvider() as traits:
+            return GitLab(traits, client)
         case GitRepoProvider() as traits:
             return Git(traits, client, settings.internal_hosts)
         case LocalRepoProvider() as traits:

@@ -6,18 +6,16 @@ import math
 import re
 import time
 from collections import OrderedDict
-from pathlib import Path
 from typing import ClassVar, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx
 
-from binderops.binder.builds.trees import FetchTree, GitTree, Tree
+from binderops.binder.builds.trees import FetchTree
 from binderops.binder.providers.base import Display, Provider, Repository, Resolved
+from binderops.binder.providers.snapshots import commit_by_git
 from binderops.binder.traits import GitHubRepoProvider
 from binderops.errors import GitError, SpecError
-from binderops.git.remote import RemoteUrl
-from binderops.git.snapshots import fetch
 
 T = TypeVar("T")
 
@@ -81,12 +79,7 @@ class GitHub(Provider[GitHubRepoProvider]):
 
     def tree_source(self, repository: Repository, resolved: Resolved) -> FetchTree | None:
         """The commit alone, by git."""
-
-        async def fetch_tree(folder: Path) -> Tree:
-            url = RemoteUrl.parse(repository.url)
-            return GitTree(await fetch(url, resolved.ref, folder, credentials=self.git_credentials))
-
-        return fetch_tree
+        return commit_by_git(repository.url, resolved.ref, credentials=self.git_credentials)
 
     def head_instead(self, repository: Repository) -> str | None:
         """GitHub renamed default branches: links to the old name would end here."""
