@@ -20,7 +20,8 @@ from tests.charts.conftest import NAMESPACE, Rendered
 from tests.oci.docker_registry import free_port
 from tests.programs import program
 
-from binderops.oci.tokens import Scope, TokenSigner
+from binderops.oci.scopes import Scope
+from binderops.oci.tokens import TokenSigner
 
 
 @pytest.fixture(scope="module")

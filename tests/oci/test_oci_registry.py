@@ -21,7 +21,8 @@ from binderops.errors import RegistryError
 from binderops.oci.credentials import ANONYMOUS, Minting, Password, parse_docker_config
 from binderops.oci.manifests import EMPTY_JSON, OCI_EMPTY, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest, encode
 from binderops.oci.registry import Registry
-from binderops.oci.tokens import Grants, Scope
+from binderops.oci.scopes import Scope
+from binderops.oci.tokens import Grants
 
 
 @pytest.fixture

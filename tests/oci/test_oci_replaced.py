@@ -23,7 +23,7 @@ from binderops.oci.credentials import Challenge, Minting, Password
 from binderops.oci.insisting import Patience
 from binderops.oci.manifests import OCI_LAYER_GZIP, OCI_MANIFEST, Manifest, encode
 from binderops.oci.registry import Registry
-from binderops.oci.tokens import Scope
+from binderops.oci.scopes import Scope
 
 AWAY_SECONDS = 2.5
 """How long it is away here: on one machine a replacement takes that, when no push is under way."""

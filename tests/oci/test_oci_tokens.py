@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from binderops.oci.tokens import Grants, Scope
+from binderops.oci.scopes import Scope
+from binderops.oci.tokens import Grants
 
 BUILD = Grants(pull=frozenset({"binderops/notebook", "local/hello"}), push=frozenset({"r2d-x-hello"}))
 

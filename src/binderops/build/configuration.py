@@ -51,8 +51,10 @@ def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, st
     }
 
 
-def remove_leftovers(variables: Mapping[str, str]) -> None:
+def remove_leftovers(places: PodPlaces, variables: Mapping[str, str]) -> None:
     """Remove the working containers of a build that was killed; only a kept folder has any."""
+    if not (places.containers / "storage" / "overlay-containers").is_dir():
+        return
     subprocess.run(
         ["buildah", "rm", "--all"],
         env={**os.environ, **variables},

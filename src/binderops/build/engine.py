@@ -49,7 +49,7 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
         super().__init__(parent=parent)
         self._places = PodPlaces()
         self._variables = configure(self._places, os.environ)
-        remove_leftovers(self._variables)
+        remove_leftovers(self._places, self._variables)
 
     def build(
         self,

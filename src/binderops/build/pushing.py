@@ -8,9 +8,10 @@ from the base's repository where the registry has it, and else sent from the rea
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -92,8 +93,10 @@ class Pushing:
         exported = self._target.manifest()
         layers = [base.get(layer.digest, layer) for layer in exported.layers]
         async with registry_of(reference, self.login) as registry:
-            for layer in layers:
-                await self._send_layer(registry, reference.repository, layer, progress)
+            # What is mounted costs round trips only; what is sent is little, and compressed already.
+            await asyncio.gather(
+                *(self._send_layer(registry, reference.repository, layer, progress) for layer in _each_once(layers))
+            )
             config = self._target.blob(exported.config.digest).read_bytes()
             await registry.push_blob(reference.repository, config, exported.config.media_type)
             document = {**exported.document, "layers": [layer.to_json() for layer in layers]}
@@ -141,6 +144,10 @@ def base_repository_of(environment: Mapping[str, str], registry: str) -> str:
     """Return the path of BASE_REPOSITORY, when it names `registry`; layers are mounted only within one."""
     host, _, path = environment.get("BASE_REPOSITORY", "").partition("/")
     return path if host == registry else ""
+
+
+def _each_once(layers: Iterable[Descriptor]) -> list[Descriptor]:
+    return list({layer.digest: layer for layer in layers}.values())
 
 
 def layer_name(layer: Descriptor) -> str:

@@ -8,13 +8,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
 from binderops.errors import RegistryError
 from binderops.oci.references import registry_of_url
-from binderops.oci.tokens import Scope, TokenSigner
+from binderops.oci.scopes import Scope
+
+if TYPE_CHECKING:
+    # Whoever holds a key has loaded this; the others start without it.
+    from binderops.oci.tokens import TokenSigner
 
 _LONGEST_ANSWER = 1 << 20
 

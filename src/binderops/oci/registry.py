@@ -23,7 +23,7 @@ from binderops.oci.credentials import ANONYMOUS, Authorizer, Challenge
 from binderops.oci.insisting import ATTEMPTS, TRANSIENT, Patience, insist, is_away, is_cut, is_untrusted, words_of
 from binderops.oci.manifests import ACCEPTED, Descriptor, Manifest, digest_of
 from binderops.oci.references import DOCKER_HUB, DOCKER_HUB_API
-from binderops.oci.tokens import Scope
+from binderops.oci.scopes import Scope
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound for what registries must accept
 _CHUNK = 1 << 20

@@ -1,4 +1,4 @@
-"""Who may do what in a registry: scopes, grants, and the tokens that carry them.
+"""Who may do what in a registry: grants, and the tokens that carry them.
 
 The form is distribution's token authentication (https://distribution.github.io/distribution/spec/auth/jwt/): a JWT,
 RS256 or ES256, whose `aud` is one string and whose header names the certificate as `x5c`.
@@ -7,7 +7,6 @@ RS256 or ES256, whose `aud` is one string and whose header names the certificate
 from __future__ import annotations
 
 import base64
-import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -21,43 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from binderops.errors import RegistryError
-from binderops.oci.references import is_repository
+from binderops.oci.scopes import PULL, PUSH, Scope
 
-PULL = "pull"
-PUSH = "push"
-_ACTIONS = frozenset({"pull", "push", "delete", "*"})
 # One token is used within one build step or pull; a layer that uploads longer asks for the next one by itself.
 TOKEN_SECONDS = 900
 _SKEW_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is asked for: actions on one repository (`repository:PATH:pull,push`)."""
-
-    repository: str
-    actions: frozenset[str]
-
-    @classmethod
-    def parse(cls, text: str) -> Scope | None:
-        """Read one scope; None for what is not a scope on a repository (nothing is granted for it)."""
-        match = re.fullmatch(r"repository(?:\([a-z0-9]+\))?:([^:]+(?::[0-9]+/[^:]+)?):([a-z*,]*)", text)
-        if not match or not is_repository(match[1]):
-            return None
-        return cls(match[1], frozenset(match[2].split(",")) & _ACTIONS)
-
-    @classmethod
-    def pull(cls, repository: str) -> Scope:
-        """Read one repository."""
-        return cls(repository, frozenset({PULL}))
-
-    @classmethod
-    def push(cls, repository: str) -> Scope:
-        """Read and write one repository."""
-        return cls(repository, frozenset({PULL, PUSH}))
-
-    def __str__(self) -> str:
-        return f"repository:{self.repository}:{','.join(sorted(self.actions))}"
 
 
 @dataclass(frozen=True)

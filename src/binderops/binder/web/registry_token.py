@@ -16,7 +16,8 @@ from binderops.binder.builds.manifest import PLACE_ANNOTATION, REGISTRY_USER
 from binderops.binder.tokens import same
 from binderops.errors import BinderError, KubernetesError
 from binderops.kube.objects import annotations_of
-from binderops.oci.tokens import TOKEN_SECONDS, Grants, Scope
+from binderops.oci.scopes import Scope
+from binderops.oci.tokens import TOKEN_SECONDS, Grants
 
 log = structlog.get_logger(__name__)
 
