@@ -73,10 +73,12 @@ class Report:
     order: str
     series: list[Series] = field(default_factory=list)
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    load_after: float = 0.0
 
     def show(self) -> None:
         """Prints the table and writes the JSON beside it."""
-        load = f"load {self.load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
+        self.load_after = os.getloadavg()[0]
+        load = f"load {self.load_before:.1f} before, {self.load_after:.1f} after"
         machine = f"{os.cpu_count()} cores, {load}, kernel {platform.release()}"
         table = Table(title=f"{self.title}   ({self.order}; {machine})", title_justify="left", box=None)
         for column in ("what", "n", "min", "p50", "p95", "p99", "max", "unit", "bar"):

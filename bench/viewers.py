@@ -49,13 +49,13 @@ def viewers(count: int = VIEWERS) -> Report:
         Series(f"line's delay, {count} viewers", "the same, every line at every viewer", "ms", delays, bar_p99=250),
         Series("other requests, 1 viewer", "GET /versions, one at a time, 20 a second", "ms", idle),
         Series(f"other requests, {count} viewers", "the same", "ms", others, bar_p99=100),
-        Series("memory a viewer", "what the binder's PSS grew by, divided", "KiB", [(after - before) / count], bar=30),
+        Series("memory a viewer", "what the binder's PSS grew by, divided", "KB", [(after - before) / count], bar=30),
     ]
     return report
 
 
 def _watched(workspace: Workspace, count: int) -> tuple[list[float], list[float], float]:
-    """Delays of lines, times of other requests (ms), and the binder's memory in KiB meanwhile."""
+    """Delays of lines, times of other requests (ms), and the binder's memory in KB meanwhile."""
     address, path, token = asyncio.run(_prepared(workspace))
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
