@@ -24,7 +24,7 @@ from binderops.oci.credentials import ANONYMOUS, Minting, Password
 from binderops.oci.insisting import Patience
 from binderops.oci.manifests import OCI_LAYER_GZIP, Descriptor
 from binderops.oci.registry import Registry
-from binderops.oci.tokens import Scope
+from binderops.oci.scopes import Scope
 
 
 @pytest.fixture
