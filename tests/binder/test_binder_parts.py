@@ -16,9 +16,9 @@ from binderops.binder.events import Event, SharedEvent, event, frame
 from binderops.binder.health import CachedCheck
 from binderops.binder.peers import Peers
 from binderops.binder.ratelimit import RateLimit
-from binderops.binder.settings import TrustedProxies
 from binderops.binder.sharing import Sharing
 from binderops.binder.tokens import PageTokens, same
+from binderops.binder.values import TrustedProxies
 from binderops.binder.web import visitors
 from binderops.binder.web.event_stream import EventStream
 from binderops.errors import ValuesError

@@ -20,7 +20,8 @@ from tests.binder.conftest import Served
 from tests.oci.docker_registry import RunningRegistry
 
 from binderops.binder.builds.seeding import BaseSeeding
-from binderops.binder.settings import ImageName, Settings
+from binderops.binder.settings import Settings
+from binderops.binder.values import ImageName
 from binderops.build.layout import Layout
 from binderops.build.places import PodPlaces
 from binderops.build.pushing import Login

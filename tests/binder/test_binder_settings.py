@@ -60,6 +60,16 @@ def test_the_prefix_holds_the_builders_version() -> None:
     assert (own.image_prefix, own.image_registry) == ("gcr.io/p/r2d-", "gcr.io")
 
 
+def test_an_operators_registry_is_used_unless_told_not_to() -> None:
+    own: dict[str, Any] = {"registry": {"url": "https://r.example"}, "global": {"images": IMAGES}}
+    found = settings(own)
+    assert (found.image_registry, found.image_prefix[:14]) == ("r.example", "r.example/r2d-")
+    assert found.base_image == f"{found.image_prefix}base:1"
+    for prefix in ("", "r.example/x-", "x-"):
+        other = settings({**own, "config": {"BinderHub": {"use_registry": False, "image_prefix": prefix}}})
+        assert (other.image_registry, other.build_registry, other.base_image) == (*[found.build_registry] * 2, "")
+
+
 def test_variables_of_upstreams_that_are_not_read_are_named() -> None:
     environment = {"BINDERHUB_CONTAINER_REGISTRY_HELPER_AUTH_TOKEN": "secret", "GITHUB_CLIENT_ID": "me", "PATH": "/bin"}
     (finding,) = from_values({}, Place.from_environment(environment, Path("/x"))).findings

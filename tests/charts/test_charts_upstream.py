@@ -19,7 +19,6 @@ ALLOWED = {
 }
 # Where what is here differs from what is due, and why.
 DIFFERS: dict[str, tuple[str, str]] = {
-    "binderhub.config.BinderHub.use_registry": (REFUSED, "true is honoured, false refused: there is no other way"),
     "binderhub.jupyterhub.scheduling.userScheduler.enabled": (
         REFUSED,
         "true would start a scheduler, which is not here",

@@ -107,7 +107,8 @@ registry.{{ .Release.Namespace }}.svc:5000
 {{- $auths := dict -}}
 {{- $url := .Values.registry.url | default "" -}}
 {{- $username := .Values.registry.username | default (ternary "_json_key" "<token>" (regexMatch "(^|//)([a-z0-9-]+\\.)?gcr\\.io" $url)) -}}
-{{- if and $url .Values.registry.password -}}
+{{- $isUsed := dig "BinderHub" "use_registry" true .Values.config -}}
+{{- if and $url .Values.registry.password $isUsed -}}
 {{- $_ := set $auths $url (dict "auth" (printf "%s:%s" $username .Values.registry.password | b64enc)) -}}
 {{- end -}}
 {{- toJson $auths -}}

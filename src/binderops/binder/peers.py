@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from binderops.binder.settings import TrustedProxies
+from binderops.binder.values import TrustedProxies
 from binderops.kube.client import Client
 from binderops.kube.informer import Informer
 from binderops.kube.kinds import POD, Object

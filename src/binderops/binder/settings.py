@@ -10,104 +10,22 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from traitlets.config import Config
 
 from binderops.binder import traits
 from binderops.binder.naming import image_name
+from binderops.binder.values import Egress, Global, RegistrySettings, TrustedProxies
 from binderops.errors import RegistryError, ValuesError
 from binderops.git.hosts import InternalHost
 from binderops.oci.references import DOCKER_HUB, Reference, registry_of_url
 
 T = TypeVar("T", bound=traits.Traits)
-
-
-class ImageName(BaseModel):
-    """`{name, tag}`; a tag that is a digest is joined by @."""
-
-    name: str = ""
-    tag: str = ""
-
-    @property
-    def reference(self) -> str:
-        """The whole name, "" where none is set."""
-        separator = "@" if self.tag.startswith("sha256:") else ":"
-        return f"{self.name}{separator}{self.tag}" if self.name and self.tag else self.name
-
-
-class Images(BaseModel):
-    """The platform's images that the binder speaks of."""
-
-    build: ImageName = ImageName()
-    notebook: ImageName = ImageName()
-
-
-class Machine(BaseModel):
-    """What was found out about the machine; empty on a cluster."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    ca_certificates: str = Field(default="", alias="caCertificates")
-    package_index: dict[str, str] = Field(default={}, alias="packageIndex")
-    proxies: dict[str, str] = {}
-    build_base_store: str = Field(default="", alias="buildBaseStore")
-
-
-class Global(BaseModel):
-    """`global` of the values: what all charts share."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    domain: str = ""
-    public_port: int = Field(default=80, alias="publicPort")
-    public_tls_port: int = Field(default=0, alias="publicTlsPort")
-    images: Images = Images()
-    machine: Machine = Field(default_factory=lambda: Machine.model_validate({}))
-
-    def url_of(self, host: str) -> str:
-        """The public URL of a host of this environment."""
-        scheme, port, usual = (
-            ("https", self.public_tls_port, 443) if self.public_tls_port else ("http", self.public_port, 80)
-        )
-        return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
-
-
-class InternalHostEntry(BaseModel):
-    """`{host, cidr, ports}`: addresses that policies open; with a host, visitors may name it. Ports: the policy's."""
-
-    host: str = ""
-    cidr: IPv4Network | IPv6Network
-
-
-class Egress(BaseModel):
-    """`networkPolicy.egress` of the chart: of it only what the binder decides by itself."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    internal_hosts: list[InternalHostEntry] = Field(default=[], alias="internalHosts")
-
-
-class TrustedProxies(BaseModel):
-    """`trustedProxies` of the chart: whose word is taken for who asks."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    pod_labels: dict[str, str] = Field(default={}, alias="podLabels")
-    cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
-
-
-class RegistrySettings(BaseModel):
-    """`registry` of the chart: the one it runs (`name`), which builds push to, and the operator's own (`url`)."""
-
-    enabled: bool = True
-    name: str = ""
-    url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,9 +88,7 @@ class Settings:
     @property
     def image_registry(self) -> str:
         """The registry that images are kept in: the one that `image_prefix` names, the operator's, or the release's."""
-        if self.binder.image_prefix:
-            return Reference.parse(image_name(self.binder.image_prefix, "x", identity="x", ref="x")).registry
-        return registry_of_url(self.registry.url) if self.registry.url else self.build_registry
+        return Reference.parse(image_name(self.image_prefix, "x", identity="x", ref="x")).registry
 
     @property
     def build_image(self) -> str:
@@ -185,10 +101,12 @@ class Settings:
 
         The version is that of the two images that decide what a build gives, so that a new one builds anew.
         """
-        if self.binder.image_prefix:
-            return self.binder.image_prefix
+        given, uses_own = self.binder.image_prefix, self.binder.use_registry
+        if given and uses_own:
+            return given
         parts = f"{self.build_image}\n{self.common.images.notebook.reference}"
-        return f"{self.image_registry}/r2d-{hashlib.sha256(parts.encode()).hexdigest()[:8]}-"
+        own = registry_of_url(self.registry.url) if self.registry.url and uses_own else self.build_registry
+        return f"{own}/r2d-{hashlib.sha256(parts.encode()).hexdigest()[:8]}-"
 
     @property
     def base_repository(self) -> str:

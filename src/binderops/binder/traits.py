@@ -85,6 +85,8 @@ class BinderHub(Traits):
     normalized_origin: str = ""
     enable_api_only_mode: bool = False
     image_prefix: str = ""
+    use_registry: bool = True
+    """False: images stay in the release's own registry, whatever `registry.url` and `image_prefix` say."""
     concurrent_build_limit: int = Field(default=32, ge=1)
     per_repo_quota: int = 0
     per_repo_quota_higher: int = 0
@@ -278,7 +280,6 @@ WITHOUT_EFFECT: dict[tuple[str, str], str] = {
 # What would be another service than the one asked for, if it were ignored: (class, trait) → the one value allowed.
 REFUSED: dict[tuple[str, str], tuple[object, str]] = {
     ("BinderHub", "auth_enabled"): (False, "logging in is not supported yet: everybody could launch"),
-    ("BinderHub", "use_registry"): (True, "images travel through a registry on every target"),
 }
 
 

@@ -56,6 +56,7 @@ _BINDER = {
     "template_path": _OWN_PAGES,
     "template_variables": _OWN_PAGES,
     "tornado_settings": _BANS,
+    "use_registry": f"{_SETTINGS}::test_an_operators_registry_is_used_unless_told_not_to",
 }
 _PROVIDERS = "{RepoProvider,GitHubRepoProvider,GitLabRepoProvider,GitRepoProvider,LocalRepoProvider}"
 _OTHERS = {

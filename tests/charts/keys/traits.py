@@ -46,6 +46,7 @@ _ARRIVES: dict[str, tuple[str, dict[str, Any]]] = {
             "per_repo_quota_higher": 50,
             "template_path": "/own/templates",
             "template_variables": {"own": "words"},
+            "use_registry": False,
             "tornado_settings": {"headers": {"A": "b"}},
         },
     ),

@@ -9,7 +9,8 @@ from typing import Any
 
 from binderops.authorities import ADDED_VARIABLE
 from binderops.binder.builds.trees import FetchTree
-from binderops.binder.settings import Machine, Settings
+from binderops.binder.settings import Settings
+from binderops.binder.values import Machine
 
 CONTAINER = "builder"
 COMPONENT = "binderhub-build"
