@@ -54,6 +54,34 @@ def fill(path: Path) -> None:
         raise AssertionError("the disk has room for a folder")
 
 
+def fill_but(path: Path, room: int) -> None:
+    """Write a file that leaves so many bytes."""
+    found = os.statvfs(path.parent)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - room)
+
+
+def fail(folder: Path) -> None:
+    """What the kernel does after an error on the disk: the file system mounted there is read-only from now on."""
+    told = ["findmnt", "-no", "SOURCE", str(folder)]
+    device = subprocess.run(told, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout.strip()
+    Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("a disk of the tests' own")
+    try:
+        (folder / "refused").touch()
+    except OSError as error:
+        assert error.errno == errno.EROFS, error
+    else:
+        raise AssertionError("the disk can be written to")
+
+
+def repair(folder: Path) -> None:
+    """As after a restart of the machine: the journal is replayed, and what `small_disk` mounted is mounted anew."""
+    image = folder.parent / "disk.img"
+    run("umount", str(folder))
+    run("fsck.ext4", "-y", str(image), check=False)
+    mount(image, folder)
+
+
 def run(*command: str, check: bool = True) -> None:
     """A program of the system; its failure is the test's."""
     subprocess.run(command, capture_output=True, timeout=_SECONDS, check=check)

@@ -232,6 +232,7 @@ async def test_lines_are_put_together_and_cut() -> None:
         ("initializing source docker://nosuch:1: reading manifest", "base-image"),
         ("sh: 1: Cannot fork", "processes"),
         ("write /x: no space left on device", "disk-full"),
+        ("the registry's disk is full; where: registry:5000", "registry-disk"),
         (
             "The build failed: Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 10Gi.",
             "disk-limit",

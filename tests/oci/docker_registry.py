@@ -68,13 +68,13 @@ class RunningRegistry:
 class DockerRegistry:
     """One that can be stopped, and started again at the same port over the same storage."""
 
-    def __init__(self, folder: Path, authentication: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, authentication: dict[str, Any], *, storage: Path | None = None) -> None:
         self._server = program("docker-registry")
         self._port = free_port()
         self._log = folder / "log"
         self._configuration = folder / "config.yml"
         self._process: subprocess.Popen[bytes] | None = None
-        self.storage = folder / "data"
+        self.storage = storage or folder / "data"
         self.running = RunningRegistry(f"127.0.0.1:{self._port}", folder / "keys")
         settings = {
             "version": "0.1",
@@ -93,10 +93,10 @@ class DockerRegistry:
         return cls(folder, {"token": token})
 
     @classmethod
-    def with_password(cls, folder: Path) -> Self:
+    def with_password(cls, folder: Path, *, storage: Path | None = None) -> Self:
         """As an operator's own: it knows `own` with OWN_PASSWORD."""
         (folder / "htpasswd").write_text(HTPASSWD)
-        return cls(folder, {"htpasswd": {"realm": "own", "path": str(folder / "htpasswd")}})
+        return cls(folder, {"htpasswd": {"realm": "own", "path": str(folder / "htpasswd")}}, storage=storage)
 
     def start(self) -> None:
         """Returns when it listens."""

@@ -13,13 +13,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urljoin
 
 import httpx
 
 from binderops.errors import RegistryError
 from binderops.oci.credentials import ANONYMOUS, Authorizer, Challenge
+from binderops.oci.faults import codes_of, disk_fault_of, reason_of
 from binderops.oci.insisting import ATTEMPTS, TRANSIENT, Patience, insist, is_away, is_cut, is_untrusted, words_of
 from binderops.oci.manifests import ACCEPTED, Descriptor, Manifest, digest_of
 from binderops.oci.references import DOCKER_HUB, DOCKER_HUB_API
@@ -30,6 +31,8 @@ _CHUNK = 1 << 20
 _CONNECT = 5.0
 _UPLOADS = 3
 _UPLOAD_PAUSE = 0.5
+_PIECE = 256 << 10  # what a socket takes before the other side has read it
+_DISK_HINT = "nothing that was pushed is lost: make room on the disk that holds the registry, then try again"
 _HINT = "try again in a minute; is it up? For the chart's own: binderops status, binderops logs registry"
 # What is answered to an upload that this registry did not begin, or knows another end of.
 _STRANGE_UPLOAD = frozenset({"BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "RANGE_INVALID"})
@@ -150,34 +153,60 @@ class Registry:
 
     async def send_blob(self, repository: str, descriptor: Descriptor, content: Content) -> None:
         """Upload what `content` yields, from its beginning at each call, unless the repository has it already."""
+        cut = False
         for left in reversed(range(_UPLOADS)):
             if await self.has_blob(repository, descriptor.digest):
-                break
-            if await self._upload(repository, descriptor, content, is_last=not left):
-                break
+                return
+            try:
+                if cut and not left:
+                    return await self._upload_in_pieces(repository, descriptor, content)
+                if await self._upload(repository, descriptor, content, is_last=not left):
+                    return
+            except RegistryError as error:
+                if not left or not is_cut(error):
+                    raise
+                cut = True
             await asyncio.sleep(_UPLOAD_PAUSE)
 
     async def _upload(self, repository: str, descriptor: Descriptor, source: Content, *, is_last: bool) -> bool:
         """False where it must be begun anew: an upload ends with its connection, and with the process that began it."""
         started = await self._ask("POST", f"{repository}/blobs/uploads/", Scope.push(repository))
         self._expect(started, 202)
-        try:
-            answer = await self._ask(
-                "PUT",
-                self._upload_target(started, descriptor.digest),
-                Scope.push(repository),
-                headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
-                content=source,
-                patience=self._patience_for(descriptor.size),
-                attempts=1,
-            )
-        except RegistryError as error:
-            if is_last or not is_cut(error):
-                raise
-            return False
-        if is_last or not (answer.status_code in TRANSIENT or _codes(answer) & _STRANGE_UPLOAD):
+        answer = await self._ask(
+            "PUT",
+            self._upload_target(started, descriptor.digest),
+            Scope.push(repository),
+            headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
+            content=source,
+            patience=self._patience_for(descriptor.size),
+            attempts=1,
+        )
+        if is_last or not (answer.status_code in TRANSIENT or codes_of(answer) & _STRANGE_UPLOAD):
             self._expect(answer, 201)
         return answer.status_code == 201
+
+    async def _upload_in_pieces(self, repository: str, descriptor: Descriptor, source: Content) -> None:
+        """Upload so that each answer can be heard.
+
+        A registry that fails in the middle of a body says why and hangs up; what it said is lost to who still sends.
+        """
+        scope = Scope.push(repository)
+        answer = await self._ask("POST", f"{repository}/blobs/uploads/", scope)
+        self._expect(answer, 202)
+        sent = 0
+        async for piece in _pieces(source(), _PIECE):
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(len(piece)),
+                "Content-Range": f"{sent}-{sent + len(piece) - 1}",
+            }
+            answer = await self._ask(
+                "PATCH", self._location(answer), scope, headers=headers, content=_bytes(piece), attempts=1
+            )
+            self._expect(answer, 202)
+            sent += len(piece)
+        answer = await self._ask("PUT", self._upload_target(answer, descriptor.digest), scope, attempts=1)
+        self._expect(answer, 201)
 
     async def mount_blob(self, repository: str, digest: str, *, source: str) -> bool:
         """Make a blob of another repository readable here without moving bytes; False if the registry would not."""
@@ -220,12 +249,16 @@ class Registry:
             self._expect(answer, 202)
 
     def _upload_target(self, started: httpx.Response, digest: str) -> str:
-        location = urljoin(self._base, started.headers.get("location", ""))
+        location = self._location(started)
+        return f"{location}{'&' if '?' in location else '?'}digest={digest}"
+
+    def _location(self, started: httpx.Response) -> str:
+        location: str = urljoin(self._base, started.headers.get("location", ""))
         if httpx.URL(location).host != httpx.URL(self._base).host:
             raise self._error("the registry sends uploads to another host", location)
         if self._base.startswith("https:") and not location.startswith("https:"):
             raise self._error("the registry sends uploads to plain http", location)
-        return f"{location}{'&' if '?' in location else '?'}digest={digest}"
+        return location
 
     async def _ask(
         self,
@@ -302,8 +335,10 @@ class Registry:
     def _expect(self, answer: httpx.Response, status: int) -> None:
         if answer.status_code != status:
             request = answer.request
+            if fault := disk_fault_of(answer):
+                raise self._error(fault, f"it answered {answer.status_code} to {request.method}", hint=_DISK_HINT)
             raise self._error(
-                f"the registry answered {answer.status_code} to {request.method} {request.url.path}", _reason(answer)
+                f"the registry answered {answer.status_code} to {request.method} {request.url.path}", reason_of(answer)
             )
 
     def _lost(self, error: httpx.TransportError, patience: Patience) -> RegistryError:
@@ -331,28 +366,18 @@ def _unencoded(headers: httpx.Headers) -> list[tuple[str, str]]:
 _DECODED = frozenset({"content-encoding", "transfer-encoding"})
 
 
-def _errors(answer: httpx.Response) -> list[dict[str, Any]]:
-    try:
-        return [dict(error) for error in json.loads(answer.content)["errors"]]
-    except (ValueError, KeyError, TypeError):
-        return []
-
-
-def _codes(answer: httpx.Response) -> set[str]:
-    return {str(error.get("code")) for error in _errors(answer)}
-
-
-def _reason(answer: httpx.Response) -> str:
-    said = "; ".join(f"{error.get('code')}: {error.get('message')}" for error in _errors(answer))
-    return said[:500] or answer.text[:200]
-
-
 def _described(content: bytes | Path, media_type: str) -> tuple[Descriptor, Content]:
     if isinstance(content, bytes):
         return Descriptor.of(content, media_type), _bytes(content)
     with content.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Descriptor(media_type, f"sha256:{digest}", content.stat().st_size), _file(content)
+
+
+async def _pieces(content: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    async for chunk in content:
+        for begin in range(0, len(chunk), size):
+            yield chunk[begin : begin + size]
 
 
 def _bytes(content: bytes) -> Content:

@@ -116,6 +116,12 @@ _RULES = (
         "This is not your repository's fault: tell the operator. Large data files in a repository make it likelier.",
     ),
     _rule(
+        "registry-disk",
+        r"the registry's disk is (?:full|read-only)",
+        "The service's own store of images takes no more",
+        "This is not your repository's fault: tell the operator. It works again once there is room.",
+    ),
+    _rule(
         "git-ref",
         r"(failed to check ?out ref|couldn't find remote ref|did not match any file|unknown revision|"
         r"reference is not a tree|remote ref .* not found)",
