@@ -41,16 +41,23 @@ async def main(root: str, verb: str, node: str = NODE) -> Any:
     async with _client(target) as client:
         match verb:
             case "make":
-                async with Podman(target.run / node / "podman" / "podman.sock") as podman:
-                    await podman.images.import_archive(root_filesystem(), reference=TINY)
-                for obj in (_pod(NAME), _pod(ASKING), _service()):
-                    await client.create(obj)
+                await _make(target, client, _pod(NAME), _service())
+                return None
+            case "make-two":
+                await _make(target, client, _pod(NAME), _pod(ASKING), _service())
                 service = (await client.get(SERVICE, NAME, "default"))["spec"]["clusterIP"]
                 pod, asking = await _address(client, NAME), await _address(client, ASKING)
                 return {"pod": pod, "asking": asking, "service": service}
             case "pod":
                 return (await client.get(POD, NAME, "default"))["status"]
     raise ValueError(verb)
+
+
+async def _make(target: NodeTarget, client: Client, *objects: dict[str, Any]) -> None:
+    async with Podman(target.run / target.name / "podman" / "podman.sock") as podman:
+        await podman.images.import_archive(root_filesystem(), reference=TINY)
+    for obj in objects:
+        await client.create(obj)
 
 
 async def _address(client: Client, name: str) -> str:

@@ -69,7 +69,7 @@ class NetworkedNode:
     def up(self) -> None:
         """Returns when its pods serve."""
         self.inside("up")
-        self._addresses = self.inside("make")
+        self._addresses = self.inside("make-two")
         self.machine.until(self.serves, "answer of its pod")
 
     def serves(self) -> bool:
