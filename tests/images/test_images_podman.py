@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.disks import fail, fill_but, repair, small_disk
 
+from binderops.cli.disk import with_disk_named
 from binderops.errors import ImageError
 from binderops.images import (
     ImagePlaces,
@@ -55,9 +57,16 @@ def project(tmp_path: Path) -> Sources:
 
 
 @pytest.fixture
-async def state(tmp_path: Path, project: Sources) -> AsyncIterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """For the state of the tests that ask for it."""
+    with small_disk(tmp_path, 64 << 20) as mounted:
+        yield mounted
+
+
+@pytest.fixture
+async def state(request: pytest.FixtureRequest, tmp_path: Path, project: Sources) -> AsyncIterator[Path]:
     """A state folder whose root filesystem is there already, so that no Debian is downloaded."""
-    state = tmp_path / "state"
+    state = (request.getfixturevalue("disk") if "disk" in request.fixturenames else tmp_path) / "state"
     engine = ImageEngine(ImagePlaces(state))
     await engine.prepare()
     archive = tmp_path / "root.tar"
@@ -116,6 +125,31 @@ async def test_what_a_power_cut_tore_is_built_anew(state: Path, project: Sources
     outcome = await build(state, project)
     assert {name for name, how in outcome.items() if how == "built"} == {"notebook"}
     assert torn_images(places.storage, files=True) == {}
+
+
+@pytest.mark.parametrize("disaster", ["full", "read-only"])
+async def test_a_disk_that_takes_no_more_is_named_and_the_next_build_goes_on(
+    disk: Path, state: Path, project: Sources, disaster: str
+) -> None:
+    (project.root / "images/notebook/content").write_bytes(os.urandom(4 << 20))
+    engine = ImageEngine(ImagePlaces(state))
+    (root,) = await engine.podman("image", "ls", "--quiet", what="listing")
+    if disaster == "full":
+        fill_but(disk / "others", 3 << 20)
+    else:
+        os.sync()  # what was not written yet would be torn afterwards, and rightly made anew
+        fail(disk)
+    with pytest.raises((ImageError, OSError)) as refused:
+        await build_images(state, progress=lambda _: None, settings=MachineSettings(), sources=project)
+    told = str(with_disk_named(refused.value))
+    assert ("no space left" if disaster == "full" else "read-only") in told.lower() and "df -h" in told
+    if disaster == "full":
+        (disk / "others").unlink()
+    else:
+        repair(disk)
+    outcome = await build(state, project)
+    assert outcome["debian"] == "kept" and outcome["notebook"] == "built"
+    assert root in await engine.podman("image", "ls", "--quiet", what="listing")
 
 
 async def test_a_silent_index_is_named_before_anything_is_built_and_never_asked_when_all_is_there(

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from binderops.cli.console import ConsoleProgress, show_error, show_json
+from binderops.cli.disk import with_disk_named
 from binderops.delivery.results import Result
 from binderops.errors import BinderOpsError, UsageError
 
@@ -70,9 +71,11 @@ def perform(
     progress = ConsoleProgress()
     try:
         result = asyncio.run(action(progress))
-    except BinderOpsError as error:
-        show_error(error, as_json=output is Output.json)
-        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
+    except (BinderOpsError, OSError, ExceptionGroup) as error:
+        if (told := with_disk_named(error)) is None:
+            raise
+        show_error(told, as_json=output is Output.json)
+        raise typer.Exit(USAGE if isinstance(told, UsageError) else FAILED) from None
     except KeyboardInterrupt:
         progress.console.print("interrupted; the next run goes on from here")
         raise typer.Exit(INTERRUPTED) from None
