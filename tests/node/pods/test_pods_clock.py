@@ -10,6 +10,7 @@ import json
 import secrets
 import shutil
 import signal
+import ssl
 import struct
 import subprocess
 from base64 import urlsafe_b64decode
@@ -18,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.node.pods.conftest import Node, status_of
 from tests.podman.tiny import TINY, root_filesystem
@@ -156,13 +158,10 @@ async def _good_token(node: Node, pod: dict[str, Any], now: datetime) -> str:
 
 
 async def _accepted(node: Node, token: str) -> bool:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", str(node.config.pki / "ca.crt"),
-         "-H", f"Authorization: Bearer {token}", f"https://127.0.0.1:{node.port}/apis"],
-        capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
-    return done.stdout == "200"
+    trusted = ssl.create_default_context(cafile=str(node.config.pki / "ca.crt"))
+    async with httpx.AsyncClient(verify=trusted, timeout=20) as client:
+        answer = await client.get(f"https://127.0.0.1:{node.port}/apis", headers={"Authorization": f"Bearer {token}"})
+    return answer.status_code == 200
 
 
 async def _pid(node: Node, pod: dict[str, Any]) -> int:
