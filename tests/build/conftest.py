@@ -150,11 +150,19 @@ class Pods:
             ["podman", *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
 
-    def build(self, url: str, ref: str, image: str, *extra: str, environment: dict[str, str] | None = None) -> Built:
-        """Build as a node would: a user namespace of its own, SYS_ADMIN only inside it."""
+    def build(
+        self,
+        url: str,
+        ref: str,
+        image: str,
+        *extra: str,
+        environment: dict[str, str] | None = None,
+        place: Path | None = None,
+    ) -> Built:
+        """Build as a node would: a user namespace of its own, SYS_ADMIN only inside it; its store lies in `place`."""
         containers = Path(
             subprocess.run(
-                ["mktemp", "-d", "-p", self.folder], capture_output=True, text=True, check=True
+                ["mktemp", "-d", "-p", place or self.folder], capture_output=True, text=True, check=True
             ).stdout.strip()
         )
         os.chown(containers, 200000, 200000)

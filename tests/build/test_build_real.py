@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.disks import fill_but, small_disk
 
+from binderops.binder.builds.explain import explain_log
 from binderops.oci.manifests import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Manifest, encode
 from binderops.oci.registry import Registry
 
@@ -235,3 +237,22 @@ def test_a_registry_that_refuses_is_named(pods: Any, git_server: Any) -> None:
     failure = pods.build(url, commit, "127.0.0.1:9/r2d-nowhere:1").failure
     assert "The image could not be pushed" in failure
     assert "127.0.0.1:9" in failure
+
+
+def test_a_full_disk_is_named_and_the_same_build_goes_on_once_there_is_room(
+    pods: Any, git_server: Any, registry: str, tmp_path: Path
+) -> None:
+    fat = {"postBuild": "#!/bin/sh\ndd if=/dev/zero of=$HOME/fat bs=1M count=48\n", "index.ipynb": "{}"}
+    url, commit = git_server.add("fat", fat)
+    image = f"{registry}/r2d-fat:1"
+    with small_disk(tmp_path, 256 << 20) as disk:
+        fill_but(disk / "others", 24 << 20)
+        built = pods.build(url, commit, image, place=disk)
+        assert built.code != 0
+        explained = explain_log([built.text])
+        assert explained.id == "disk-full", built.text
+        assert httpx.get(f"http://{registry}/v2/r2d-fat/tags/list").status_code == 404, "nothing half was pushed"
+        (disk / "others").unlink()
+        built = pods.build(url, commit, image, place=disk)
+        assert built.code == 0, built.text
+    assert httpx.get(f"http://{registry}/v2/r2d-fat/tags/list").json()["tags"] == ["1"]
