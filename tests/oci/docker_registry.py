@@ -86,11 +86,11 @@ class DockerRegistry:
         self._configuration.write_text(yaml.safe_dump(settings))
 
     @classmethod
-    def with_tokens(cls, folder: Path, realm: str) -> Self:
+    def with_tokens(cls, folder: Path, realm: str, *, storage: Path | None = None) -> Self:
         """As the chart's: tokens come from `realm`, signed by the key in its folder `keys`."""
         certificate = make_signing_key(folder / "keys") / "tls.crt"
         token = {"realm": realm, "service": "registry", "issuer": "binder", "rootcertbundle": str(certificate)}
-        return cls(folder, {"token": token})
+        return cls(folder, {"token": token}, storage=storage)
 
     @classmethod
     def with_password(cls, folder: Path, *, storage: Path | None = None) -> Self:
