@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from binderops.errors import ImageError
-from binderops.images.programs import run_program
+from binderops.images.programs import end_leftovers, run_program
 
 _ENV = {"PATH": os.environ["PATH"]}
 
@@ -43,6 +44,34 @@ async def test_the_deadline_stops_it_and_its_children(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="not done after"):
         await run_program(["sh", "-c", script], environment=_ENV, timeout_seconds=0.5, what="x")
     await _gone(int(pids.read_text()))
+
+
+async def test_what_a_killed_caller_left_is_ended(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"""
+import asyncio
+from binderops.images.programs import run_program
+asyncio.run(run_program(["sh", "-c", "sleep 60 & echo $! > $1; wait", "sh", "{pids}"],
+    environment={{"PATH": "/usr/bin:/bin"}}, timeout_seconds=60, what="x"))
+"""
+    caller = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    reader = await asyncio.create_subprocess_exec("tail", "-f", "/dev/null", "--pid=1", str(pids), stderr=-3)
+    try:
+        async with asyncio.timeout(20):
+            while not (pids.exists() and pids.read_text().strip()):
+                await asyncio.sleep(0.01)
+        caller.kill()
+        await caller.wait()
+        left = int(pids.read_text())
+        os.kill(left, 0)  # it lives on
+        assert await end_leftovers({"other"}, mentioned=tmp_path) == []
+        assert await end_leftovers({"sh", "tail"}, mentioned=tmp_path) == ["sh"]
+        await _gone(left)
+        assert reader.returncode is None, "of nobody's session but its caller's"
+        assert await end_leftovers({"sh", "tail"}, mentioned=tmp_path) == []
+    finally:
+        reader.kill()
+        await reader.wait()
 
 
 async def test_cancelling_stops_it_and_its_children(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from binderops.images.mutex import exclusive
 from binderops.images.own import OwnImage
 from binderops.images.packages import write_machine_folder
 from binderops.images.places import ImagePlaces
+from binderops.images.programs import end_leftovers
 from binderops.images.progress import ProgressCallback, Reporter
 from binderops.images.pruning import prune
 from binderops.images.reach import refuse_silent, sources_of
@@ -69,6 +70,8 @@ async def build_images(
         reporter.tell("images", "building", "waiting for another command that builds images")
 
     async with exclusive(places.mutex, timeout_seconds=_WAIT_SECONDS, waiting=waiting):
+        for name in await end_leftovers({"podman", "mmdebstrap"}, mentioned=places.work):
+            reporter.tell("images", "building", f"ended {name}, left by a command that was killed")
         engine = ImageEngine(places)
         await engine.prepare()
         for why in engine.torn:

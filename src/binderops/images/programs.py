@@ -6,13 +6,15 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from binderops.errors import ImageError
 
 _TAIL_LINES = 30
 _GRACE_SECONDS = 5
+_LOOK_AGAIN_SECONDS = 0.05
 
 
 async def run_program(
@@ -59,6 +61,40 @@ async def run_program(
     if code != 0:
         raise ImageError(f"{what} failed", why=_why(f"{arguments[0]} exited with {code}", tail))
     return output
+
+
+async def end_leftovers(names: Collection[str], *, mentioned: Path) -> list[str]:
+    """End the programs of a caller that was killed: those that begin a session and were told of a path.
+
+    Only for who holds what all callers hold. Returns the names of those there were.
+    """
+    found: dict[int, str] = {}
+    for pid, words in _session_leaders():
+        name = next((Path(word).name for word in words[:2] if Path(word).name in names), "")  # scripts come second
+        if name and any(str(mentioned) in word for word in words):
+            found[pid] = name
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                while any(pid in found for pid, _ in _session_leaders()):
+                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            break
+    return sorted(found.values())
+
+
+def _session_leaders() -> Iterator[tuple[int, list[str]]]:
+    """Process id and command line of each that is the first of its session and not a zombie."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            words = (entry / "cmdline").read_text(errors="replace").split("\0")
+        except OSError:
+            continue
+        if session == entry.name and state != "Z":
+            yield int(entry.name), words
 
 
 async def _read(stream: asyncio.StreamReader, *consumers: Callable[[str], None]) -> None:
