@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
-from tests.e2e.conftest import ROOT
+from tests.e2e.conftest import ADDRESS, ROOT
 from tests.e2e.launches import Binder
 from tests.e2e.repositories import Repositories
 
@@ -54,7 +54,7 @@ def test_from_the_form_to_a_cell_that_answers_42(
     page.fill("#repository", url)
     page.fill("#path", "journey.ipynb")
     link = page.get_by_test_id("launch-url").text_content() or ""
-    assert link.startswith(f"{binder.url}v2/git/git%3A%2F%2F198.51.100.2%2Fjourney/HEAD?urlpath=")
+    assert link.startswith(f"{binder.url}v2/git/git%3A%2F%2F{ADDRESS}%2Fjourney/HEAD?urlpath=")
     picture(page, "home")
     page.click("#launch")
     page.wait_for_url(link)
@@ -75,7 +75,7 @@ def test_a_launch_that_fails_says_what_its_author_can_do(
 ) -> None:
     page = browser_page
     repositories.add("misspelt", {"requirements.txt": "no-such-package-of-binderops\n"})
-    page.goto(f"{binder.url}v2/git/git%3A%2F%2F198.51.100.2%2Fmisspelt/HEAD")
+    page.goto(f"{binder.url}v2/git/git%3A%2F%2F{ADDRESS}%2Fmisspelt/HEAD")
     expect(page.locator("#failure-title")).to_have_text("No package in the index fits no-such-package-of-binderops")
     expect(page.locator("#failure-quote")).to_contain_text("was not found in the package registry")
     expect(page.locator("#log")).to_contain_text("install-requirements")

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e.conftest import DOMAIN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
 
@@ -24,15 +25,15 @@ def web(deployed: Any) -> Any:
 
 
 def test_redirects_by_rule(web: Any, deployed: Any) -> None:
-    moved = web("old.e2e.localhost", "/v2/gh/a/b/HEAD?urlpath=x%2Fy")
+    moved = web(f"old.{DOMAIN}", "/v2/gh/a/b/HEAD?urlpath=x%2Fy")
     assert (moved.status_code, moved.headers["location"]) == (302, f"{deployed.url}v2/gh/a/b/HEAD?urlpath=x%2Fy")
-    moved = web("docs.e2e.localhost", "/any/path?query=1")
+    moved = web(f"docs.{DOMAIN}", "/any/path?query=1")
     assert (moved.status_code, moved.headers["location"]) == (301, "https://example.org/somewhere")
 
 
 @pytest.mark.parametrize("name", ["badge.svg", "badge_logo.svg"])
 def test_badges_on_their_own_host(web: Any, name: str) -> None:
-    answer = web("static.e2e.localhost", f"/{name}")
+    answer = web(f"static.{DOMAIN}", f"/{name}")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("image/svg+xml")
     assert "set-cookie" not in answer.headers
@@ -41,15 +42,15 @@ def test_badges_on_their_own_host(web: Any, name: str) -> None:
 
 
 def test_an_unknown_host_is_404(web: Any) -> None:
-    assert web("nobody.e2e.localhost").status_code == 404
+    assert web(f"nobody.{DOMAIN}").status_code == 404
     assert web("example.org").status_code == 404
 
 
 def test_the_binders_own_pages(web: Any) -> None:
-    home = web("e2e.localhost")
+    home = web(DOMAIN)
     assert home.status_code == 200 and "<form" in home.text
-    assert web("e2e.localhost", "/health").json()["ok"] is True
-    assert "binderhub" in web("e2e.localhost", "/versions").json()
-    ids = {provider["id"] for provider in web("e2e.localhost", "/api/repoproviders").json()}
+    assert web(DOMAIN, "/health").json()["ok"] is True
+    assert "binderhub" in web(DOMAIN, "/versions").json()
+    ids = {provider["id"] for provider in web(DOMAIN, "/api/repoproviders").json()}
     assert {"gh", "git", "local"} <= ids
-    assert "binderhub_launch_count_total" in web("e2e.localhost", "/metrics").text
+    assert "binderhub_launch_count_total" in web(DOMAIN, "/metrics").text
