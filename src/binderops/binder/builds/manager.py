@@ -44,6 +44,7 @@ from binderops.errors import (
 )
 from binderops.kube.kinds import POD, Object
 from binderops.kube.objects import annotations_of, is_deleting, name_of, uid_of
+from binderops.kube.patience import when_back
 from binderops.oci.references import Reference
 from binderops.oci.tokens import Grants
 
@@ -217,9 +218,9 @@ class Builds:
         manifest = build_pod(self._settings, request, credential, place=place)
         for _ in range(3):
             try:
-                created = await self._pods.client.create(manifest)
+                created = await when_back(lambda: self._pods.client.create(manifest))
             except AlreadyExistsError:
-                found = await self._find(request.name)
+                found = await when_back(lambda: self._find(request.name))
                 if found is not None and self._is_for(found, request):
                     self._follow_pod(running, found)
                     return True
