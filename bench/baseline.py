@@ -17,10 +17,17 @@ from binderops.podman import Podman
 
 SOCKET = RUN / ENVIRONMENT / "podman" / "podman.sock"
 _DEADLINE = 60.0
-RECIPE = (
+_RECIPE = (
     "libpod create + start of the image that the launch used, with its memory and CPU limits, host network, the same "
     "jupyter-lab command line; ends with the first answer of /lab"
 )
+
+
+async def recipe(image: str) -> str:
+    """How a bare container of this image is made, the image by its digest."""
+    async with Podman(SOCKET) as podman:
+        found = await podman.images.inspect(image)
+    return f"{_RECIPE}; the image is {found['Digest']}"
 
 
 async def bare_container(image: str, *, port: int, stack: Path | None = None) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.baseline import RECIPE, bare_container
+from bench.baseline import bare_container, recipe
 from bench.place import DIRECTORY, ENVIRONMENT
 from bench.report import Report, Series
 from binderops.cli.wiring import open_workspace
@@ -26,6 +26,7 @@ async def known_image(n: int) -> Report:
     first = await launch_example(workspace, DIRECTORY / "examples" / "hello")
     await end_server(first)
     report = Report("launch-known", "launch and bare container in turn")
+    told = await recipe(first.result.image)
     launches, bare, phases = [], [], []
     for _ in range(n):
         launched = await launch_spec(workspace, first.result.spec)
@@ -40,7 +41,7 @@ async def known_image(n: int) -> Report:
             "s",
             launches,
         ),
-        Series("bare container", RECIPE, "s", bare),
+        Series("bare container", told, "s", bare),
         Series(
             "difference",
             "launch minus the bare container after it",

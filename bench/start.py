@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench.baseline import RECIPE, bare_container
+from bench.baseline import bare_container, recipe
 from bench.launch import free_port, launch_example
 from bench.place import DIRECTORY, ENVIRONMENT
 from bench.report import Report, Series
@@ -31,7 +31,7 @@ async def bare_start(n: int) -> Report:
             ours.append(await bare_container(first.result.image, port=free_port()))
             stock.append(await bare_container(first.result.image, port=free_port(), stack=stack))
     report.series = [
-        Series("our notebook base", RECIPE, "s", ours),
+        Series("our notebook base", await recipe(first.result.image), "s", ours),
         Series(
             "stock stack",
             f"the same container, with the jupyter-lab of a venv of {_PYTHON}: pip install {' '.join(_STOCK)} "

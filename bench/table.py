@@ -17,12 +17,18 @@ def last_figures() -> str:
         (json.loads(path.read_text(encoding="utf-8")) for path in REPORTS.glob("bench-*.json")),
         key=lambda each: str(each["taken"]),
     )
-    return "\n".join([_HEAD, *(_row(report, Series(**series)) for report in found for series in report["series"])])
+    rows = [(report, Series(**series)) for report in found for series in report["series"]]
+    return "\n".join([_HEAD, *(_row(report, series) for report, series in rows if not _is_part(series))])
+
+
+def _is_part(series: Series) -> bool:
+    """Whether it says where the time or the memory of another one goes."""
+    return series.name.startswith(" ") or (series.unit == "MB" and series.bar is None)
 
 
 def _row(report: dict[str, Any], series: Series) -> str:
     taken = datetime.fromisoformat(report["taken"]).strftime("%d %b %H:%M")
-    load = f"{report['load_before']:.1f}, {report['load_after']:.1f}"
+    load = f"{report['load_before']:.1f}, {report.get('load_after', 0):.1f}"
     name = f"{series.name.strip()}, {series.unit}" if series.unit else series.name.strip()
     few = len(series.samples) < 3
     figures = ("", _told(series.p50), "", "") if few else tuple(map(_told, _figures(series)))
