@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import structlog
 
@@ -14,7 +15,7 @@ from binderops.kube.objects import metadata_of, spec_of, uid_of
 from binderops.node.pods import records
 from binderops.node.pods.exits import ended
 from binderops.node.pods.kit import Kit
-from binderops.node.pods.records import Record, record_of
+from binderops.node.pods.records import LOST_EXIT_CODE, Record, record_of
 from binderops.node.pods.status import View
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,12 @@ async def final_record(kit: Kit, record: Record) -> Record:
             return current
         await asyncio.sleep(pause)
         pause = min(pause * 2, 1.0)
-    return record._replace(state="exited", exit_code=137, error="the engine does not know how the container ended")
+    return record._replace(
+        state="exited",
+        exit_code=LOST_EXIT_CODE,
+        error="the engine does not know how the container ended",
+        finished_at=datetime.now(UTC),
+    )
 
 
 async def remove_containers(kit: Kit, uid: str) -> None:
