@@ -241,3 +241,23 @@ async def test_each_directory_has_a_key_of_its_own(world: World, new_pebble: New
     by_directory = {each["metadata"]["annotations"][names.DIRECTORY]: each["metadata"]["name"] for each in accounts}
     assert by_directory[staging.directory] == "kube-lego-account"
     assert by_directory[production.directory].startswith("kube-lego-account-")
+
+
+async def test_another_directory_takes_over_without_a_secret_deleted(world: World, new_pebble: NewPebble) -> None:
+    """As the page says of going live: the address changes, the account stays behind, each certificate is new."""
+    staging = new_pebble()
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
+    first = await world.issued("web-tls")
+    world.stop()
+    production = new_pebble()
+    world.start()
+    second = await world.issued("web-tls", besides=first.leaf.serial_number)
+    second.chain[-1].verify_directly_issued_by(production.root())
+    by_directory = {
+        each["metadata"]["annotations"][names.DIRECTORY]: each["data"]["tls.key"]
+        for each in await world.secrets("account")
+    }
+    assert by_directory.keys() == {staging.directory, production.directory}
+    assert len(set(by_directory.values())) == 2
+    assert await world.events("Failed") == []
