@@ -79,7 +79,10 @@ class Pebble:
             "domainBlocklist": ["blocked.example"],
             "retryAfter": {"authz": 1, "order": 1},
             "keyAlgorithm": "ecdsa",
-            "profiles": {"default": {"description": "default", "validityPeriod": validity}},
+            "profiles": {
+                "default": {"description": "default", "validityPeriod": validity},
+                "shortlived": {"description": "six days", "validityPeriod": 6 * 86400},
+            },
         }
         (folder / "config.json").write_text(json.dumps({"pebble": settings}))
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -93,7 +96,7 @@ class Pebble:
         return self.folder / "ca.pem"
 
     def start(self, **settings: str) -> None:
-        """`settings` are PEBBLE_*: WFE_NONCEREJECT, AUTHZREUSE, VA_NOSLEEP, VA_SLEEPTIME, CHAIN_LENGTH."""
+        """`settings` are PEBBLE_*: WFE_NONCEREJECT, AUTHZREUSE, VA_NOSLEEP, VA_SLEEPTIME, ALTERNATE_ROOTS."""
         environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | {f"PEBBLE_{k}": v for k, v in settings.items()}
         names_at = f"127.0.0.1:{self.dns}"
         unused = [part for server in ("http01", "https01", "tlsalpn01", "doh") for part in (f"-{server}", "")]
@@ -132,9 +135,9 @@ class Pebble:
         ) as answer:
             return bytes(answer.read())
 
-    def root(self) -> x509.Certificate:
-        """The root that certificates of this Pebble lead to."""
-        return x509.load_pem_x509_certificate(self.ask("GET", f"https://{self.name}:{self.management}/roots/0"))
+    def root(self, number: int = 0) -> x509.Certificate:
+        """The root that certificates of this Pebble lead to; others by number, with PEBBLE_ALTERNATE_ROOTS."""
+        return x509.load_pem_x509_certificate(self.ask("GET", f"https://{self.name}:{self.management}/roots/{number}"))
 
     def set_window(self, certificate: x509.Certificate, start: datetime, end: datetime) -> None:
         """Suggest a window for a certificate."""

@@ -11,6 +11,7 @@ from itertools import product
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from tests.lego.pebble import Pebble, in_days
 from tests.lego.world import World, ingress
 
@@ -261,3 +262,28 @@ async def test_another_directory_takes_over_without_a_secret_deleted(world: Worl
     assert by_directory.keys() == {staging.directory, production.directory}
     assert len(set(by_directory.values())) == 2
     assert await world.events("Failed") == []
+
+
+async def test_the_profile_and_the_chain_that_an_issuer_prefers(world: World, new_pebble: NewPebble) -> None:
+    pebble = new_pebble(ALTERNATE_ROOTS="1")
+    usual, other = pebble.root(), pebble.root(1)
+    name = str(other.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    chosen = {"type": "acme", "server": pebble.directory, "profile": "shortlived", "preferredChain": name}
+    world.issuers = {"chosen": chosen}
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
+    told = {names.CLUSTER_ISSUER: "chosen"}
+    await world.client.create(ingress("short", world.namespace, ("short-tls", ["b.example.org"]), **told))
+    default, short = await asyncio.gather(world.issued("web-tls"), world.issued("short-tls"))
+    default.chain[-1].verify_directly_issued_by(usual)
+    short.chain[-1].verify_directly_issued_by(other)
+    lives = [pair.leaf.not_valid_after_utc - pair.leaf.not_valid_before_utc for pair in (default, short)]
+    assert [round(life / timedelta(days=1)) for life in lives] == [90, 6]
+
+
+async def test_an_address_has_a_certificate_beside_a_name(world: World, new_pebble: NewPebble) -> None:
+    new_pebble()
+    world.start()
+    await world.client.create(ingress("web", world.namespace, ("web-tls", ["127.0.0.1", "a.example.org"])))
+    pair = await world.issued("web-tls")
+    assert covers(pair.leaf, ["127.0.0.1", "a.example.org"]) and not covers(pair.leaf, ["127.0.0.2"])

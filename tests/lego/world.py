@@ -23,14 +23,15 @@ from binderops.kube import certificates as names
 from binderops.kube.client import Client
 from binderops.kube.kinds import EVENT, INGRESS, NAMESPACE, SECRET, Object
 from binderops.kube.objects import annotations_of
-from binderops.lego.pairs import Pair, read_pair
+from binderops.lego.pairs import Pair, is_address, read_pair
 
 ADDRESS = "10.255.0.1"  # the solver's, for EndpointSlices; nobody connects to it here
 
 
 def ingress(name: str, namespace: str, *blocks: tuple[str, Iterable[str]], **annotations: str) -> Object:
     """An Ingress with `spec.tls` elements (Secret, hosts), and `kubernetes.io/tls-acme` unless annotations say else."""
-    hosts = sorted({host for _, block in blocks for host in block if not host.startswith("*")})
+    named = {host for _, block in blocks for host in block}
+    hosts = sorted(host for host in named if not host.startswith("*") and not is_address(host))
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
     told = {key.replace("__", "/").replace("_", "-"): value for key, value in annotations.items()}
     return {

@@ -99,6 +99,11 @@ GOOD = {
     "claim": claim(),
     "ingress": ingress(),
     "wildcard ingress": ingress(host="*.example.org"),
+    "ingress with a certificate for an address": obj(
+        "Ingress",
+        "networking.k8s.io/v1",
+        spec={**ingress()["spec"], "tls": [{"hosts": ["192.0.2.1"], "secretName": "a"}]},
+    ),
     "policy": policy(ingress=[{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}]),
     "binding": binding(subjects=[{"kind": "ServiceAccount", "name": "a", "namespace": "b"}]),
     "role with a colon": obj("ClusterRole", "rbac.authorization.k8s.io/v1", name="system:x", rules=[]),

@@ -48,7 +48,7 @@ def ingress(obj: Object, old: Object | None) -> Causes:
 
 def _rule(rule: Mapping[str, Any], path: str) -> Causes:
     if rule.get("host"):
-        yield from _host(f"{path}.host", str(rule["host"]))
+        yield from _rule_host(f"{path}.host", str(rule["host"]))
     http = rule.get("http")
     if http is None:
         return
@@ -59,14 +59,17 @@ def _rule(rule: Mapping[str, Any], path: str) -> Causes:
         yield from _backend(each.get("backend") or {}, f"{place}.backend")
 
 
-def _host(path: str, host: str) -> Causes:
+def _rule_host(path: str, host: str) -> Causes:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        pass
+        yield from _host(path, host)
     else:
         yield invalid(path, host, "must be a DNS name, not an IP address")
-        return
+
+
+def _host(path: str, host: str) -> Causes:
+    """What `spec.tls` may name, too: certificates can be for IPv4 addresses, which look like names."""
     if not host.startswith("*"):
         yield from dns_subdomain(path, host)
     elif not host.startswith("*.") or list(dns_subdomain(path, host[2:])):
