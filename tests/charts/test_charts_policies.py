@@ -33,6 +33,21 @@ def test_servers_reach_the_web_and_nothing_private(local: Rendered) -> None:
     assert web["to"][0]["ipBlock"]["except"] == [*PRIVATE, "100.64.0.0/10", "169.254.0.0/16"]
 
 
+def test_servers_and_builds_ask_the_clusters_dns_alone(local: Rendered, render: Any) -> None:
+    def asked(objects: Rendered, policy: str) -> list[Any]:
+        return [peer for rule in egress(objects, policy) for peer in rule["to"] if rule["ports"][0]["port"] == 53]
+
+    system = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+    for policy in ("singleuser", "binder-users"):
+        assert asked(local, policy) == [system], policy
+    key = "binderhub.jupyterhub.singleuser.networkPolicy.egressAllowRules"
+    opened = render(at(key, {"dnsPortsPrivateIPs": True, "dnsPortsCloudMetadataServer": True}))
+    blocks = {"169.254.169.254/32", *PRIVATE}
+    for policy in ("singleuser", "binder-users"):
+        found = {peer["ipBlock"]["cidr"] for peer in asked(opened, policy) if "ipBlock" in peer}
+        assert found == blocks, policy
+
+
 def test_binder_users_selects_servers_and_builds(local: Rendered) -> None:
     spec = local["NetworkPolicy", "binder-users"]["spec"]
     assert spec["podSelector"] == {

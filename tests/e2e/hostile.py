@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PROBE = r"""
@@ -108,6 +108,7 @@ roots = ["", *glob.glob("/proc/[0-9]*/root"), *glob.glob("/proc/[0-9]*/cwd"), "/
 disks = [tuple(map(int, open(path).read().split(":"))) for path in glob.glob("/sys/class/block/*/dev")]
 found = {
     "a file of the machine": any_of(lambda root: reads(root + file), roots),
+    "the hub's database": any_of(lambda root: open(root + wanted["database"], "rb").read(6) == b"SQLite", roots),
     "a process of the machine": any_of(
         lambda path: wanted["secret"].encode() in open(path, "rb").read(), glob.glob("/proc/[0-9]*/cmdline")
     ),
@@ -125,6 +126,9 @@ found = {
     "mounting": tried(leaves_namespace),
     "a service on its loopback": tried(lambda: connects(socket.AF_INET, ("127.0.0.1", wanted["port"]))),
     "a service on its loopback by IPv6": tried(lambda: connects(socket.AF_INET6, ("::1", wanted["port"]))),
+    "its own address of a private IPv6 network": tried(
+        lambda: connects(socket.AF_INET6, (wanted["six"], wanted["port"]))
+    ),
     "a socket without a file": tried(lambda: connects(socket.AF_UNIX, "\0" + wanted["secret"])),
     "the host of its virtual machine": tried(lambda: opens_socket(40, socket.SOCK_STREAM)),
     "packets of one's own making": any_of(
@@ -151,17 +155,21 @@ class Canary:
     secret: str
     port: int
     engines: tuple[str, ...]
+    database: str
+    six: str
 
     @property
     def argument(self) -> str:
         """The probe's one argument."""
-        told = {"file": str(self.file), "secret": self.secret[::-1], "port": self.port, "engines": list(self.engines)}
-        return json.dumps(told)
+        return json.dumps(asdict(self) | {"file": str(self.file), "secret": self.secret[::-1]})
 
 
 @contextlib.contextmanager
-def canary(folder: Path, *, engine: Path) -> Iterator[Canary]:
-    """A file, a process, services on both loopbacks and on a socket without a file; `engine` is the node's socket."""
+def canary(folder: Path, *, engine: Path, database: Path) -> Iterator[Canary]:
+    """A file, a process, services on loopback addresses of both kinds and on a socket without a file.
+
+    `engine` is the node's socket, `database` the hub's.
+    """
     secret = f"canary-{os.urandom(8).hex()}"
     file = folder / "planted"
     file.write_text(secret)
@@ -171,18 +179,22 @@ def canary(folder: Path, *, engine: Path) -> Iterator[Canary]:
         first = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = int(first.getsockname()[1])
         second = stack.enter_context(socket.create_server(("::1", port), family=socket.AF_INET6))
+        six = f"fd{os.urandom(1).hex()}:{os.urandom(2).hex()}::1"  # RFC 4193
+        subprocess.run(["ip", "address", "add", f"{six}/128", "dev", "lo", "nodad"], check=True, timeout=20)
+        stack.callback(subprocess.run, ["ip", "address", "delete", f"{six}/128", "dev", "lo"], check=True, timeout=20)
+        fourth = stack.enter_context(socket.create_server((six, port), family=socket.AF_INET6))
         third = stack.enter_context(socket.socket(socket.AF_UNIX))
         third.bind("\0" + secret)
         third.listen()
-        for listening in (first, second, third):
+        for listening in (first, second, third, fourth):
             threading.Thread(target=_accept, args=(listening,), daemon=True).start()
         program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", secret])
         try:
-            yield Canary(file, secret, port, engines)
+            yield Canary(file, secret, port, engines, str(database), six)
         finally:
             program.kill()
             program.wait(20)
-            for listening in (first, second, third):
+            for listening in (first, second, third, fourth):
                 with contextlib.suppress(OSError):
                     listening.shutdown(socket.SHUT_RDWR)
 

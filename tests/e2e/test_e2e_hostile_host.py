@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import NAME, RUN
+from tests.e2e.conftest import NAME, RUN, STATE
 from tests.e2e.hostile import PROBE, Canary, canary
 from tests.e2e.launches import Binder, Server, git_spec
 from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
@@ -34,11 +34,12 @@ MAY_BE_MISSING = {"its memory", "its kernel's log", "its disks", "a device made 
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canary]:
+def planted(deployed: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canary]:
     folder = tmp_path_factory.mktemp("machine")
     for parent in (folder, folder.parent):
         parent.chmod(0o755)
-    with canary(folder, engine=RUN / NAME / "podman" / "podman.sock") as made:
+    (database,) = (STATE / "nodes" / NAME / "volumes").glob("*/jupyterhub.sqlite")
+    with canary(folder, engine=RUN / NAME / "podman" / "podman.sock", database=database) as made:
         yield made
 
 
@@ -143,4 +144,4 @@ def _names() -> list[str]:
 
 
 def test_the_probe_names_what_it_looks_for() -> None:
-    assert len(_names()) == 22, Path(__file__).name
+    assert len(_names()) == 24, Path(__file__).name

@@ -6,10 +6,16 @@ Every target is first reached with the policies taken away: a probe that cannot 
 from __future__ import annotations
 
 import ast
+import base64
+import contextlib
 import json
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from tests.e2e.conftest import API_PORT
 from tests.e2e.launches import Binder, Server, git_spec
@@ -23,10 +29,21 @@ Kubectl = Callable[..., str]
 Target = tuple[str, int]
 OPEN_PORT, SHUT_PORT = 80, 8081  # mybinder/values.yaml: binderhub.networkPolicy.egress.tcpPorts
 
+ECHO = b"\x08\0\xf7\xff\0\0\0\0"  # an ICMP echo request: type 8, its checksum
+# An address may have a kind before it: udp (an answer must come) or icmp (a ping).
 PROBE = """\
 import concurrent.futures, socket
+def asks(kind, address, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP if kind == "icmp" else 0) as client:
+        client.settimeout(2)
+        client.connect((address, port))
+        client.send({echo!r})
+        return bool(client.recv(100))
 def reaches(target):
+    kind, _, address = target[0].rpartition("/")
     try:
+        if kind:
+            return asks(kind, address, target[1])
         socket.create_connection(target, timeout=2).close()
         return True
     except OSError:
@@ -44,11 +61,46 @@ def canaries(public_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with host("e2e-metadata", "169.254.169.254") as metadata, host("e2e-private", "10.203.113.2") as private:
         for place, port in ((metadata, 80), (private, 80), (public_host, OPEN_PORT), (public_host, SHUT_PORT)):
             place.serve(folder, port=port)
-        yield {
-            "the metadata address": (metadata.address, 80),
-            "a private network": (private.address, 80),
-            "another port of a public host": (public_host.address, SHUT_PORT),
-        }
+        for place in (metadata, private, public_host):
+            place.start("/usr/bin/python3", "-c", RESOLVER, place.address, port=53)
+        with _listening(public_host.gateway, OPEN_PORT):
+            yield {
+                "the metadata address": (metadata.address, 80),
+                "the metadata address, mapped into IPv6": (f"::ffff:{metadata.address}", 80),
+                "the metadata address's names": (f"udp/{metadata.address}", 53),
+                "a private network": (private.address, 80),
+                "a private network's names": (f"udp/{private.address}", 53),
+                "the same by TCP": (private.address, 53),
+                "a private network, by ping": (f"icmp/{private.address}", 0),
+                "another port of a public host": (public_host.address, SHUT_PORT),
+                "a public host by UDP": (f"udp/{public_host.address}", 53),
+                "a public host, by ping": (f"icmp/{public_host.address}", 0),
+                "this machine's own public address": (public_host.gateway, OPEN_PORT),
+            }
+
+
+# Answers whatever it is asked at port 53, by UDP and TCP.
+RESOLVER = """\
+import socket, sys, threading
+listening = socket.create_server((sys.argv[1], 53))
+asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asked.bind((sys.argv[1], 53))
+def answer():
+    while True:
+        asked.sendto(*asked.recvfrom(1000))
+threading.Thread(target=answer, daemon=True).start()
+while True:
+    listening.accept()[0].close()
+"""
+
+
+@contextlib.contextmanager
+def _listening(address: str, port: int) -> Iterator[None]:
+    """A server of this machine itself."""
+    with socketserver.ThreadingTCPServer((address, port), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +128,7 @@ def forbidden(canaries: dict[str, Target], servers: tuple[Server, Server], kubec
         "the registry": (service("registry"), 5000),
         "the binder": (service("binder"), 80),
         "the Kubernetes API's address": (endpoint["subsets"][0]["addresses"][0]["ip"], API_PORT),
+        "the kubelet": (endpoint["subsets"][0]["addresses"][0]["ip"], _kubelet_port(kubectl)),
         "kubernetes.default": ("kubernetes.default.svc.cluster.local", 443),
     }
 
@@ -129,7 +182,7 @@ def probe_of_a_build(binder: Binder, repositories: Repositories, name: str, targ
         "COPY --chown=1000:1000 . /home/jovyan/\n"
         "RUN python3 /home/jovyan/probe.py > /home/jovyan/reached.txt\n"
     )
-    probe = PROBE.format(targets=targets) + "print(answer)\n"
+    probe = PROBE.format(targets=targets, echo=ECHO) + "print(answer)\n"
     server = binder.launch(git_spec(repositories.add(name, {"Dockerfile": dockerfile, "probe.py": probe})))
     found: list[Target] = ast.literal_eval(ast.literal_eval(server.run("open('reached.txt').read()")))
     return found
@@ -147,10 +200,43 @@ def test_a_users_token_does_not_open_anothers_server(servers: tuple[Server, Serv
     assert "content" in servers[1].get("api/contents")
 
 
+def test_a_page_of_another_site_cannot_use_a_visitors_cookie(servers: tuple[Server, Server]) -> None:
+    """What a browser sends with it: the cookie, and the page's origin, which no script can change."""
+    public = urlsplit(servers[0].url)
+    base = f"http://127.0.0.1:{public.port}{public.path}"
+    with httpx.Client(headers={"Host": public.netloc}, trust_env=False, timeout=30) as browser:
+        logged_in = browser.get(f"{base}lab?token={servers[0].token}")
+        cookie = "; ".join(value.partition(";")[0] for value in logged_in.headers.get_list("set-cookie"))
+        paths = [value for value in logged_in.headers.get_list("set-cookie") if f"Path={public.path}" not in value]
+        assert cookie and not paths, "a cookie for this server alone"
+
+        def answers(origin: str) -> tuple[int, int, int]:
+            headers = {"Cookie": cookie, "Origin": origin}
+            upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+            key = {"Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode()}
+            with browser.stream("GET", f"{base}api/events/subscribe", headers=headers | upgrade | key) as socket:
+                opened = socket.status_code
+            read = browser.get(f"{base}api/contents", headers=headers)
+            if origin != own:
+                assert read.headers.get("access-control-allow-origin", "") in {"", own}
+            begun = browser.post(f"{base}api/terminals", headers=headers)
+            return opened, read.status_code, begun.status_code
+
+        own = f"http://{public.netloc}"
+        assert answers(own) == (101, 200, 403), "and even there nothing begins without the page's own token"
+        for origin in ("http://evil.example", "null", f"http://{public.netloc.removeprefix('hub.')}"):
+            assert answers(origin) == (403, 404, 404), origin
+
+
 def reached(server: Server, targets: list[Target]) -> list[Target]:
     """Which of them a kernel of this server connects to."""
-    found: list[Target] = ast.literal_eval(server.run(PROBE.format(targets=targets) + "answer"))
+    found: list[Target] = ast.literal_eval(server.run(PROBE.format(targets=targets, echo=ECHO) + "answer"))
     return found
+
+
+def _kubelet_port(kubectl: Kubectl) -> int:
+    path = "{.items[0].status.daemonEndpoints.kubeletEndpoint.Port}"
+    return int(kubectl("get", "nodes", "-o", f"jsonpath={path}"))
 
 
 def _pod_address(server: Server, kubectl: Kubectl) -> str:

@@ -34,6 +34,8 @@ _FILES = {"f": {"mountPath": "/etc/f", "stringData": "words", "mode": 0o440}}
 _SCHEDULED = "DuringSchedulingIgnoredDuringExecution"
 _OPEN = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, "169.254.169.254/32"]}}]}
 
+_SHUT = ("cloudMetadataServer", "privateIPs", "dnsPortsPrivateIPs")
+
 _USERS = [
     Row("cmd", ["own-server"], USER, f"{BOX}.args.0", "own-server"),
     Row("cmd", "own-server", USER, f"{BOX}.args.0", apart="text"),
@@ -71,8 +73,10 @@ _USERS = [
     Row("nodeSelector", labels("user-nodeselector"), USER, "spec.nodeSelector"),
     Row("extraTolerations", [toleration("user-extratolerations")], USER, "spec.tolerations", AMONG),
     Row("cloudMetadata.ip", "192.0.2.77", "NetworkPolicy singleuser", "spec.egress", Has(_OWN_METADATA), apart="ip"),
-    *(row for row in policy("networkPolicy", "singleuser", closed=("cloudMetadataServer", "privateIPs"))
-      if "Rules.cloudMetadataServer" not in row.key and "Rules.nonPrivateIPs" not in row.key),
+    Row("networkPolicy.egressAllowRules.dnsPortsCloudMetadataServer", True, "NetworkPolicy singleuser", "spec.egress",
+        Has(_OWN_METADATA), apart="ip"),
+    *(row for row in policy("networkPolicy", "singleuser", closed=_SHUT)
+      if row.key.rpartition(".")[2] not in {"cloudMetadataServer", "dnsPortsCloudMetadataServer", "nonPrivateIPs"}),
     # The meta chart shuts this one: its own policy opens what is open.
     Row("networkPolicy.egressAllowRules.nonPrivateIPs", True, "NetworkPolicy singleuser", "spec.egress", Has(_OPEN)),
 ]  # fmt: skip

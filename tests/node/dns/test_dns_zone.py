@@ -125,6 +125,17 @@ def test_names_that_exist(zone: Zone, name: str, kind: str, data: list[Any]) -> 
         "hub",
         "hub.prod.svc",
         "",
+        # The names that a network inside gives to its own addresses (RFC 6303), and names that are nobody's.
+        "5.1.168.192.in-addr.arpa",
+        "1.0.0.127.in-addr.arpa",
+        "254.169.254.169.in-addr.arpa",
+        "64.100.in-addr.arpa",
+        "10.in-addr.arpa",
+        "168.192.in-addr.arpa",
+        "d.f.ip6.arpa",
+        f"1.{'0.' * 28}8.e.f.ip6.arpa",
+        "somewhere.onion",
+        "typing-error.invalid",
     ],
 )
 def test_names_that_do_not_exist_are_never_forwarded(zone: Zone, name: str) -> None:
@@ -140,6 +151,11 @@ def test_names_that_do_not_exist_are_never_forwarded(zone: Zone, name: str) -> N
         "a.b.apps.example.org",
         "no.example.org",
         "8.8.8.8.in-addr.arpa",
+        "8.8.in-addr.arpa",
+        "in-addr.arpa",
+        "8.8.8.8.6.8.4.0.6.8.4.1.0.0.2.ip6.arpa",
+        "words.in-addr.arpa",
+        "words.ip6.arpa",
         "cluster.local.org",
     ],
 )

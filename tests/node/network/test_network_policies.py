@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import http.server
 import itertools
 import subprocess
+import threading
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,6 +264,63 @@ async def test_egress_in_the_kernel_follows_services_and_their_endpoints(node: A
     assert await node.get(client, to_other, 80) == [f"web {client.address} 8000"]
     # The other direction is not isolated, and replies pass.
     assert await node.get(web, to_both, 80) != REFUSED
+
+
+@pytest.fixture
+def public_address(config: Any) -> Iterator[str]:
+    """An address of this machine's own, on a link of its own."""
+    link, address = f"t{config.name}"[:15], "203.0.113.77"
+    for words in (f"link add {link} type bridge", f"address add {address}/32 dev {link}", f"link set {link} up"):
+        subprocess.run(["ip", *words.split()], check=True, timeout=20)
+    yield address
+    subprocess.run(["ip", "link", "delete", link], check=True, timeout=20)
+
+
+@pytest.mark.root
+async def test_a_block_of_addresses_does_not_mean_the_machine_itself(
+    node: Any, public_address: str, listener: Any, tmp_path: Path
+) -> None:
+    """As for a server on the internet, whose own address is a public one."""
+    node.namespace("a")
+    address = public_address
+    for place in (address, node.config.bridge_address):
+        listener(_web_server(place, tmp_path))
+    free = await node.pod("free")
+    web = await node.pod("web", listen=(8000,))
+    published = node.service("web", [web], type="NodePort", node_port=31997)
+    await node.sync()
+    assert (await node.get(free, address, PORT))[0].startswith("<!DOCTYPE")
+    everything = {"podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"]}
+    anywhere = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"podSelector": {}}]}
+    node.policy("out", **everything, egress=[anywhere])
+    # Before the next round of the node's network: a pod never runs unguarded.
+    client = await node.pod("client", labels={"app": "client"})
+    assert await node.get(client, address, PORT) == REFUSED
+    await node.sync()
+    assert await node.get(client, address, PORT) == REFUSED
+    # The host as pods see it, and Services at the host's addresses, are judged by the policies themselves.
+    assert (await node.get(client, node.config.bridge_address, PORT))[0].startswith("<!DOCTYPE")
+    assert {a.split()[0] for a in await node.get(client, address, 31997)} == {"web"}
+    assert {a.split()[0] for a in await node.get(client, published, 80)} == {"web"}
+    # Who is named is meant.
+    node.policy("named", **everything, egress=[{"to": [{"ipBlock": {"cidr": f"{address}/32"}}]}])
+    await node.sync()
+    assert (await node.get(client, address, PORT))[0].startswith("<!DOCTYPE")
+    node.objects["policies"].clear()
+    await node.sync()
+    assert (await node.get(client, address, PORT))[0].startswith("<!DOCTYPE"), "nothing isolates it any more"
+
+
+PORT = 18443
+
+
+@contextlib.contextmanager
+def _web_server(address: str, folder: Path) -> Iterator[None]:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer((address, PORT), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
 
 
 @pytest.mark.root

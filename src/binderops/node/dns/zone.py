@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address
 from typing import Any, NamedTuple
 
 Object = Mapping[str, Any]
@@ -48,8 +48,27 @@ class Answer:
     follow: str | None = None
 
 
+_NOBODYS = frozenset({"localhost", "svc", "invalid", "onion"})
+"""RFC 6761, cluster names cut short, RFC 7686."""
+
 _NONE = Answer(exists=False)
 _EMPTY = Answer(exists=True)
+
+
+def _is_inside(labels: Names, *, six: bool = False) -> bool:
+    """Whether a name of the reverse tree is one of addresses that are not global, the cluster's own among them.
+
+    Their names are a network's own business (RFC 6303): whoever runs code here must not read them off its resolver.
+    """
+    parts, whole = list(reversed(labels)), 32 if six else 4
+    if not 0 < len(parts) <= whole:
+        return False
+    parts += ["0"] * (whole - len(parts))
+    text = ":".join("".join(parts[at : at + 4]) for at in range(0, whole, 4)) if six else ".".join(parts)
+    try:
+        return not (IPv6Address(text) if six else IPv4Address(text)).is_global
+    except AddressValueError:
+        return False
 
 
 @dataclass
@@ -104,6 +123,8 @@ class Zone:
             return self._cluster(labels[: -len(self._domain)], name, kind)
         if labels[-2:] == ("in-addr", "arpa"):
             return self._pointer(labels[:-2], name, kind)
+        if labels[-2:] == ("ip6", "arpa"):
+            return _NONE if _is_inside(labels[:-2], six=True) else None
         return self._public(labels, name, kind)
 
     def _cluster(self, labels: Names, name: str, kind: str) -> Answer:
@@ -169,14 +190,11 @@ class Zone:
         return service is not None and service.external_name is not None
 
     def _pointer(self, labels: Names, name: str, kind: str) -> Answer | None:
-        try:
-            address = IPv4Address(".".join(reversed(labels)))
-        except AddressValueError:
-            return None
-        target = self._reverse.get(str(address))
+        address = ".".join(reversed(labels))
+        target = self._reverse.get(address)
         if target is not None:
             return _found(name, kind, PTR=target)
-        return _NONE if any(address in network for network in self._ranges) else None
+        return _NONE if _is_inside(labels) else None
 
     def _public(self, labels: Names, name: str, kind: str) -> Answer | None:
         address = self._hosts.get(labels) or self._hosts.get(("*", *labels[1:]))
@@ -184,8 +202,8 @@ class Zone:
             return _addresses(name, kind, [address])
         if labels == ("localhost",):  # RFC 6761
             return _found(name, kind, A="127.0.0.1", AAAA="::1")
-        # Not for others to know, nor theirs to answer: single labels, *.localhost, and cluster names cut short.
-        return _NONE if len(labels) < 2 or labels[-1] in ("localhost", "svc") else None
+        # Not for others to know, nor theirs to answer: single labels, and names of these.
+        return _NONE if len(labels) < 2 or labels[-1] in _NOBODYS else None
 
     def _add_service(self, service: Object) -> None:
         meta, spec = service["metadata"], service.get("spec") or {}

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from binderops.node.network.intervals import EVERYWHERE, of_address, to_text
 from binderops.node.network.names import POD_TABLE
 from binderops.node.network.policies import PodRules, PortRange, Reach
+from binderops.node.network.ruleset import REJECT
 from binderops.node.network.services import Backend, Frontend, ServicePort
 
 _EMPTY = f"add table ip {POD_TABLE}\ndelete table ip {POD_TABLE}\n"
@@ -37,7 +38,6 @@ table ip {POD_TABLE} {{
 """The script for a pod that nothing isolates. Its one rule makes the kernel track connections in this namespace, so
 that those which are open when the first policy comes are known as established."""
 
-_REJECT = "reject with icmp type admin-prohibited"
 _PROLOGUE = 'ct state established,related accept\n    {link} "lo" accept'
 
 
@@ -101,7 +101,7 @@ def _ingress(reaches: Sequence[Reach], around: Surroundings) -> list[str]:
         "    " + _PROLOGUE.format(link="iif"),
         f"    ip saddr {around.host_address} accept",
         *lines,
-        f"    {_REJECT}",
+        f"    {REJECT}",
         "  }",
     ]
 
@@ -114,7 +114,7 @@ def _egress(reaches: Sequence[Reach], access: ServiceAccess, around: Surrounding
         *_frontend_set("allowed", access.whole),
         "  chain to_service {",
         "    ip daddr . meta l4proto . th dport @allowed accept",
-        f"    {_REJECT}",
+        f"    {REJECT}",
         "  }",
         *_translate(access.partial),
         "  chain output {",
@@ -123,7 +123,7 @@ def _egress(reaches: Sequence[Reach], access: ServiceAccess, around: Surrounding
         f"    ip daddr {around.service_range} ip daddr != {around.host_address} goto to_service",
         "    ip daddr . meta l4proto . th dport @frontends goto to_service",
         *lines,
-        f"    {_REJECT}",
+        f"    {REJECT}",
         "  }",
     ]
 

@@ -19,10 +19,11 @@ from binderops.errors import NetworkError
 from binderops.node.config import NodeConfig
 from binderops.node.network import links
 from binderops.node.network.addresses import AddressPool
-from binderops.node.network.names import PodNames, pod_names
+from binderops.node.network.names import PodNames, node_table, pod_names
 from binderops.node.network.podrules import ServiceAccess, Surroundings, render, service_access
-from binderops.node.network.policies import PolicyView, dns_peer, pod_peer
+from binderops.node.network.policies import PolicyView, dns_peer, named_addresses, pod_peer
 from binderops.node.network.programs import in_namespace, nft
+from binderops.node.network.ruleset import Closed
 from binderops.node.network.services import Frontend, ServicePort
 from binderops.node.network.view import ClusterView
 
@@ -51,6 +52,8 @@ class _Entry:
     pod: Pod | None = None
     applied: str | None = None
     """The policy script that is in force; None when it is not known (after a restart)."""
+    isolated: bool = True
+    """Whether a policy for egress selects it; who is not known yet may be."""
 
 
 class PodNetwork:
@@ -109,6 +112,11 @@ class PodNetwork:
         self._outer = outer
         self._followed.set()
 
+    async def closed(self) -> Closed:
+        """Who is kept from this machine's own addresses, as of the last `refresh`."""
+        isolated = frozenset(entry.address for entry in (await self._load()).values() if entry.isolated)
+        return Closed(isolated, named_addresses(self._view.policies.values()) if self._view else frozenset())
+
     async def refresh(self) -> int:
         """Write the policies of every pod whose rules differ from what is in force; returns how many were written."""
         entries = await self._load()
@@ -152,6 +160,8 @@ class PodNetwork:
         entry = _Entry(self._reserve_names(uid), self._pool.allocate(), pod)
         entry.applied = self._script(entry)
         try:
+            if entry.isolated:
+                await asyncio.to_thread(nft, self._isolation(entry.address))
             await asyncio.to_thread(
                 links.create, entry.names, entry.address, host_address=self._config.bridge_address, mtu=self._mtu
             )
@@ -163,6 +173,14 @@ class PodNetwork:
             raise
         log.debug("pod attached", uid=uid, address=entry.address, seconds=round(time.monotonic() - began, 3))
         return entry
+
+    def _isolation(self, address: str) -> str:
+        """Closes the machine to a pod before it is there; the node's table knows it from the next `closed` on."""
+        table = node_table(self._config.name)
+        return (
+            f"add table ip {table}\nadd set ip {table} isolated {{ type ipv4_addr; }}\n"
+            f"add element ip {table} isolated {{ {address} }}\n"
+        )
 
     def _reserve_names(self, uid: str) -> PodNames:
         attempt = 0
@@ -194,6 +212,7 @@ class PodNetwork:
         if pod is None:
             return entry.applied
         rules = (view or self._policy_view()).rules_for(pod_peer(pod, entry.address))
+        entry.isolated = rules.egress is not None
         access = ServiceAccess()
         if rules.egress is not None:
             cache = {} if cache is None else cache

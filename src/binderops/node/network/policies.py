@@ -75,6 +75,18 @@ class PodPeer:
     only: tuple[PortRange, ...] | None = None
 
 
+def named_addresses(policies: Iterable[Object]) -> frozenset[str]:
+    """Single IPv4 addresses that policies allow egress to: blocks of exactly one."""
+    blocks = (
+        peer.get("ipBlock") or {}
+        for policy in policies
+        for rule in (policy.get("spec") or {}).get("egress") or []
+        for peer in rule.get("to") or []
+    )
+    cidrs = (str(block.get("cidr") or "") for block in blocks)
+    return frozenset(cidr.removesuffix("/32") for cidr in cidrs if cidr.endswith("/32") and ":" not in cidr)
+
+
 def pod_peer(pod: Object, address: str) -> PodPeer:
     """The peer for a pod object that has this address."""
     meta, spec = pod["metadata"], pod.get("spec") or {}

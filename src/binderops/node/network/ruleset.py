@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 
 from binderops.node.network.services import Backend, Frontend, ServicePort
 
+REJECT = "reject with icmp type admin-prohibited"
+"""What a client sees at once as "no route to host"."""
+
 _BASE = """\
 table ip {table} {{
   map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map nodeports {{ type inet_proto . inet_service : verdict; }}
   set hairpin {{ type ipv4_addr . ipv4_addr; }}
+  set isolated {{ type ipv4_addr; }}
+  set named {{ type ipv4_addr; }}
   chain translate {{
     ip daddr . meta l4proto . th dport vmap @services
     ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto . th dport vmap @nodeports
@@ -39,6 +44,13 @@ table ip {table} {{
     type filter hook forward priority filter; policy accept;
     ip daddr {services} ip daddr != {host} reject comment "no such Service port, or no endpoint"
     oifname "{bridge}" reject with icmp type host-unreachable comment "no such pod"
+  }}
+  chain machine {{
+    type filter hook input priority filter; policy accept;
+    iifname != "{veth}*" accept
+    ct state established,related accept
+    ip daddr {host} accept comment "judged in the pod's own namespace"
+    ip saddr @isolated ip daddr != @named {reject} comment "a block of addresses does not mean this machine"
   }}
   chain refuse {{
     type filter hook output priority filter; policy accept;
@@ -68,7 +80,21 @@ class Table:
             host=self.host_address,
             bridge=self.bridge,
             veth=self.veth_prefix,
+            reject=REJECT,
         )
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Who may not reach the machine at its own addresses, bridge and Services apart, and what is excepted.
+
+    A policy that allows a block of addresses (the public ones, say) means other machines. Its own address it must name.
+    """
+
+    isolated: frozenset[str] = frozenset()
+    """Addresses of pods that a policy for egress selects."""
+    named: frozenset[str] = frozenset()
+    """Single addresses that policies allow."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +110,10 @@ class Ruleset:
 
 
 def build_ruleset(
-    ports: Iterable[ServicePort], published: Mapping[Frontend, ServicePort], pod_addresses: Iterable[str]
+    ports: Iterable[ServicePort],
+    published: Mapping[Frontend, ServicePort],
+    pod_addresses: Iterable[str],
+    closed: Closed = Closed(),
 ) -> Ruleset:
     """The rules for these Service ports, for the load balancer addresses in `published`, and for hairpin.
 
@@ -105,6 +134,8 @@ def build_ruleset(
                 elements["services", _element(frontend)] = f"goto {_add_filter(port, chain, chains)}"
     for address in pod_addresses:
         elements["hairpin", f"{address} . {address}"] = ""
+    elements |= {("isolated", address): "" for address in sorted(closed.isolated)}
+    elements |= {("named", address): "" for address in sorted(closed.named)}
     return Ruleset(sets, chains, elements)
 
 

@@ -11,7 +11,7 @@ from binderops.errors import NetworkError
 from binderops.node.config import NodeConfig
 from binderops.node.network.names import node_table, veth_prefix
 from binderops.node.network.programs import missing, nft, run_program
-from binderops.node.network.ruleset import Ruleset, Table, build_ruleset, difference
+from binderops.node.network.ruleset import Closed, Ruleset, Table, build_ruleset, difference
 from binderops.node.network.services import Backend, Frontend, ServicePort
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,11 @@ class Translation:
         self._lock = asyncio.Lock()
 
     async def sync(
-        self, ports: Iterable[ServicePort], published: Mapping[Frontend, ServicePort], pod_addresses: Iterable[str]
+        self,
+        ports: Iterable[ServicePort],
+        published: Mapping[Frontend, ServicePort],
+        pod_addresses: Iterable[str],
+        closed: Closed,
     ) -> bool:
         """Bring the table up to date; returns whether anything was written. NetworkError when nft refuses.
 
@@ -42,7 +46,7 @@ class Translation:
         """
         async with self._lock:
             ports = list(ports)
-            wanted = build_ruleset(ports, published, sorted(pod_addresses))
+            wanted = build_ruleset(ports, published, sorted(pod_addresses), closed)
             script = self._script(wanted)
             if not script:
                 return False
