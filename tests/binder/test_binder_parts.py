@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -155,6 +156,30 @@ def test_windows_of_the_rate_limit() -> None:
     now = 1061.0
     again = limit.count("a")
     assert (again.allowed, again.remaining, again.reset) == (True, 1, 1121)
+
+
+def test_an_ipv6_visitor_has_one_limit_for_all_of_its_addresses() -> None:
+    limit = RateLimit(limit=1, period=60, clock=lambda: 1000.0)
+    assert limit.count("2001:db8:1:2::1").allowed
+    assert not limit.count("2001:db8:1:2:ffff::7").allowed
+    assert limit.count("2001:db8:1:3::1").allowed, "another subscriber's network"
+    assert limit.count("192.0.2.1").allowed
+    assert not limit.count("::ffff:192.0.2.1").allowed, "the same host"
+    assert limit.count("192.0.2.2").allowed
+
+
+def test_many_visitors_cost_no_more_each() -> None:
+    now = 1000.0
+    limit = RateLimit(limit=1, period=1000, clock=lambda: now)
+    started, counts = time.perf_counter(), 0
+    for number in range(30_000):
+        counts += limit.count(f"10.0.{number >> 8}.{number & 255}").allowed
+    assert counts == 30_000
+    # 20,000 of them came when there were too many to look through at each.
+    assert time.perf_counter() - started < 10
+    now += 2000
+    limit.count("192.0.2.1")
+    assert len(limit._windows) < 10, "those whose windows ended are forgotten"
 
 
 async def test_checks_are_shared_tried_again_and_kept() -> None:
