@@ -86,11 +86,16 @@ class Cluster:
     loop: asyncio.AbstractEventLoop
     runs: dict[str, Run] = field(default_factory=dict)
     scripts: dict[str, Script] = field(default_factory=dict)
+    waiting: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     created: list[Object] = field(default_factory=list)
 
     def on_build(self, repo: str, script: Script) -> None:
         """What a build of a repository (its annotation `binder-repo`) does."""
         self.scripts[repo] = script
+
+    def on_start(self, repo: str, waiting: list[tuple[str, str]]) -> None:
+        """What its container waits for first: reasons and messages, each for a while."""
+        self.waiting[repo] = waiting
 
     def client(self) -> Client:
         return Client.from_kubeconfig(self.kubeconfig)
@@ -239,6 +244,9 @@ class _Kubelet:
         path = POD.path(namespace_of(pod), name_of(pod), "binding")
         with suppress(KubernetesError):
             await self._client.request("POST", path, json=binding)
+            for reason, message in self._cluster.waiting.get(repo, []):
+                await self._set_phase(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
+                await asyncio.sleep(0.3)
             await self._set_phase(pod, "Running", {"running": {}})
             code = await self._cluster.scripts[repo](run)
             await run.end()

@@ -12,6 +12,7 @@ from tests.binder.test_binder_stream import good_build, push
 from tests.git.git_server import GitServer
 
 from binderops.binder.application import Binder
+from binderops.binder.builds import manager
 from binderops.binder.builds.explain import explain_text
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.launcher import Launched, Launcher, LaunchRequest
@@ -188,6 +189,40 @@ async def test_a_pod_of_an_earlier_failure_is_replaced(served: Served, cluster: 
     assert (await served.events(path))[-1]["phase"] == "failed"
     cluster.on_build(url, good_build)
     assert (await served.events(path))[-1]["phase"] == "ready"
+
+
+SLOW = ("CreateContainerError", "Podman did not inspect image x within 30 s")
+
+
+async def test_an_engine_that_is_slow_for_a_while_fails_no_build(
+    served: Served, cluster: Cluster, git_server: GitServer
+) -> None:
+    git_server.make("slow-engine", {"a": ""})
+    url = git_server.url("slow-engine")
+    cluster.on_build(url, good_build)
+    cluster.on_start(url, [SLOW])
+    events = await served.events(f"build/git/{quote(url, safe='')}/HEAD")
+    assert any("did not inspect image x" in str(each["message"]) for each in events), "it is told meanwhile"
+    assert events[-1]["phase"] == "ready", events
+
+
+@pytest.mark.parametrize("waiting", [[SLOW] * 20, [("CreateContainerConfigError", 'secret "s" not found')]])
+async def test_what_waiting_does_not_mend_fails_soon(
+    served: Served,
+    cluster: Cluster,
+    git_server: GitServer,
+    monkeypatch: pytest.MonkeyPatch,
+    waiting: list[tuple[str, str]],
+) -> None:
+    name = f"stuck-{len(waiting)}"
+    git_server.make(name, {"a": ""})
+    url = git_server.url(name)
+    cluster.on_build(url, good_build)
+    cluster.on_start(url, waiting)
+    monkeypatch.setattr(manager, "SLOW_SECONDS", 1.0)
+    events = await served.events(f"build/git/{quote(url, safe='')}/HEAD")
+    assert events[-1]["phase"] == "failed"
+    assert events[-1]["message"] == f"The build cannot start: {': '.join(waiting[0])}\n"
 
 
 async def test_the_cleaner_removes_what_nobody_watches(make_binder: MakeBinder, cluster: Cluster) -> None:

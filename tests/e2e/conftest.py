@@ -38,6 +38,10 @@ environments:
     layers: [config/local.yaml, config/e2e.yaml]
 """
 
+# Small, so that reaching them takes the tests little time and the machine little room. A hundred thousand files of
+# `make hostile` are in the checkout, the context and the layer: 4 KiB each time.
+BUILD_DISK = "2Gi" if os.environ.get("BINDEROPS_HOSTILE") else "1Gi"
+
 LAYER = f"""\
 global:
   domain: {DOMAIN}
@@ -45,8 +49,7 @@ global:
 binderhub:
   config:
     RateLimiter: {{limit: 0}}  # every test comes from the same address
-    # Small, so that reaching them takes the tests little time and the machine little room.
-    KubernetesBuildExecutor: {{resources: {{limits: {{memory: 2Gi, ephemeral-storage: 1Gi}}}}}}
+    KubernetesBuildExecutor: {{resources: {{limits: {{memory: 2Gi, ephemeral-storage: {BUILD_DISK}}}}}}}
   jupyterhub:
     singleuser:
       memory: {{limit: 1G}}

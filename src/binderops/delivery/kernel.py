@@ -51,8 +51,9 @@ async def _execute(
     host, port = connect_address(url)
     # Only wss:// may say what it trusts; ws:// with it is an error of the library.
     secure: dict[str, Any] = {"ssl": trust} if trust is not None and url.startswith("wss:") else {}
+    # The caller's deadline is the only one: of a library's own nobody would say that it was not that.
     async with connect(
-        url, host=host, port=port, additional_headers=headers, max_size=2**22, proxy=None, **secure
+        url, host=host, port=port, additional_headers=headers, max_size=2**22, proxy=None, open_timeout=None, **secure
     ) as socket:
         request = _message("execute_request", session, {"code": code, "silent": False, "store_history": False})
         await socket.send(json.dumps(request))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from typing import NamedTuple
@@ -56,7 +57,9 @@ _SETTLE_SECONDS = 30.0
 _LOG_PAUSE = 1.0
 _LEFT_SECONDS = 1800.0  # a pod that is left has its files on its machine's disk
 # Waiting cannot mend these; everything else (an image that is being pulled) has START_SECONDS.
-_HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"})
+_HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
+# This may be an engine that is slow on a busy disk, which the node asks again; or an error that stays.
+_SLOW, SLOW_SECONDS = "CreateContainerError", 90.0
 
 
 class Stores(NamedTuple):
@@ -247,8 +250,9 @@ class Builds:
         return Grants(pull=frozenset(pull), push=frozenset({place}))
 
     async def _wait_for_start(self, running: RunningBuild) -> Object:
-        name, told = running.request.name, ""
+        name, told, message = running.request.name, "", ""
         deadline = time.monotonic() + START_SECONDS
+        hopeless = math.inf
 
         def is_news(pod: Object | None) -> bool:
             if pod is None or phase_of(pod) != "Pending":
@@ -256,10 +260,12 @@ class Builds:
             return waiting_reason(pod)[0] not in {"", "ContainerCreating", "PodInitializing", told}
 
         while True:
-            seconds = max(deadline - time.monotonic(), 0.1)
+            seconds = max(min(deadline, hopeless) - time.monotonic(), 0.1)
             try:
                 pod = await self._pods.wait_for_build(name, running.pod_uid, is_news, seconds=seconds)
             except TimeoutError:
+                if time.monotonic() >= hopeless:
+                    raise BuildError(f"The build cannot start: {told}: {message}".rstrip(": ")) from None
                 reason = ": ".join(filter(None, waiting_reason(self._pods.build(name) or {})))
                 text = f"The build did not start within {START_SECONDS / 60:.0f} minutes. {reason}"
                 raise BuildError(text.rstrip()) from None
@@ -270,6 +276,7 @@ class Builds:
             told, message = waiting_reason(pod)
             if told in _HOPELESS:
                 raise BuildError(f"The build cannot start: {told}: {message}".rstrip(": "))
+            hopeless = time.monotonic() + SLOW_SECONDS if told == _SLOW else math.inf
             running.publish(event("waiting", f"Waiting for the builder: {told} {message}".rstrip()))
 
     async def _stream_log(self, running: RunningBuild, *, tail: int | None) -> None:
