@@ -5,6 +5,7 @@ The values are those of config/staging.yaml; only domain and ports are the test'
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +14,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Error, Page, WebSocket, expect, sync_playwright
-from tests.e2e.conftest import RUN, STATE, Deployed, make_repository
+from tests.e2e.conformance import deployment_target
+from tests.e2e.conftest import NAMESPACE, RUN, STATE, Deployed, make_repository
 from tests.e2e.repositories import Repositories
 from tests.e2e.test_e2e_browser import CHROMIUM, FLAGS, NOTEBOOK, PATIENCE, picture
+from tests.ingress.conformance.scenarios import SCENARIOS, check, check_load_balancing
+
+from binderops.kube.kinds import INGRESS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.timeout(900)]
 
@@ -109,6 +114,19 @@ def test_each_name_has_a_certificate_and_the_proof_went_through_https(secured: S
     (record,) = secured.json("ledger", NAME)["records"]
     assert record["verdict"] == "pass"
     assert secured.json("status", NAME)["environments"][0]["binder_url"] == URL
+
+
+def test_the_conformance_table_holds_for_the_chart_s_pods(secured: Secured) -> None:
+    async def whole_table() -> None:
+        settings = {"port": PORT, "tls_port": TLS_PORT, "addresses": ["127.0.0.1", "::1"]}
+        async with deployment_target(secured.kubeconfig, NAMESPACE, **settings) as target:
+            for scenario in SCENARIOS.values():
+                await check(target, scenario)
+                await target.remove(INGRESS)
+            await check_load_balancing(target)
+
+    # Before a browser of this module runs: its loop is this thread's from then on.
+    asyncio.run(whole_table())
 
 
 def test_http_leads_to_https_and_old_names_to_the_binder(trusting: Page) -> None:

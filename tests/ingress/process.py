@@ -25,6 +25,7 @@ from binderops.kube.kinds import EVENT, INGRESS, SERVICE
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/nginx-ingress"
 SECONDS = 20.0
+PUBLISHED = "192.0.2.1"
 RBAC = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "IngressClass"}
 Object = dict[str, Any]
 
@@ -87,6 +88,7 @@ class LoopbackTarget:
 
     def __init__(self, client: Client, controller: Controller, authority: Authority, stack: AsyncExitStack) -> None:
         self.client, self.controller, self.authority = client, controller, authority
+        self.addresses: list[Object] = [{"ip": PUBLISHED}]
         self.namespace = controller.namespace
         self._stack = stack
         self._served = 0
@@ -134,6 +136,9 @@ class LoopbackTarget:
             request = client.build_request(method, address, headers={"host": wanted.host})
             request.extensions["sni_hostname"] = wanted.host
             return await client.send(request)
+
+    def log(self) -> str:
+        return self.controller.log()
 
     async def events(self, name: str) -> list[tuple[str, str]]:
         """Reason and message of the Events about an object."""
@@ -217,5 +222,5 @@ async def _kubeconfig(client: Client, running: RunningApi, namespace: str, accou
 async def _publish(target: LoopbackTarget) -> None:
     spec = {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80}]}
     await target.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "public"}, "spec": spec})
-    status = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": PUBLISHED}]}}}
     await target.client.patch(SERVICE, "public", target.namespace, status, subresource="status")
