@@ -85,8 +85,8 @@ def test_no_node_to_read(tmp_path: Path) -> None:
 
 def test_config_is_frozen(tmp_path: Path) -> None:
     config = load_config("local", state_root=tmp_path)
-    with pytest.raises(ValueError, match="frozen"):
-        config.api_port = 1
+    with pytest.raises(AttributeError, match="immutable"):
+        config.api_port = 1  # type: ignore[misc]
     assert isinstance(config, NodeConfig)
 
 

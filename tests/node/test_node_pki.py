@@ -4,6 +4,7 @@ import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -74,7 +75,7 @@ def test_certificates_near_their_end_are_renewed_and_the_ca_is_not(config: NodeC
 def test_a_new_address_gets_a_new_serving_certificate_only(config: NodeConfig) -> None:
     ensure_pki(config)
     before = serials(config)
-    ensure_pki(config.model_copy(update={"api_address": "192.0.2.7"}))
+    ensure_pki(msgspec.structs.replace(config, api_address="192.0.2.7"))
     after = serials(config)
     assert {name for name in before if before[name] != after[name]} == {"apiserver"}
 

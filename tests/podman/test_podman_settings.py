@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,10 @@ def test_services_are_never_asked_for_through_a_proxy(monkeypatch: pytest.Monkey
     assert proxy_environment()["NO_PROXY"] == "example.org,.svc,.svc.cluster.local"
 
 
-def settings(tmp_path: Path, **more: object) -> EngineSettings:
-    fixed: dict[str, object] = {"runtime": "runc", "cgroups": "hybrid", "ulimits": ("nofile=1:1",), "program": "/p"}
+def settings(tmp_path: Path, **more: Any) -> EngineSettings:
+    fixed: dict[str, Any] = {"runtime": "runc", "cgroups": "hybrid", "ulimits": ("nofile=1:1",), "program": Path("/p")}
     places = {"folder": tmp_path / "f", "run": tmp_path / "r", "temporary": tmp_path / "t", "storage": tmp_path / "s"}
-    return EngineSettings.model_validate({**fixed, **places, **more})
+    return EngineSettings(**{**fixed, **places, **more})
 
 
 def test_rendered_files(tmp_path: Path) -> None:

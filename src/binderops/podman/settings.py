@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from binderops.errors import MachineError
 from binderops.podman.hooks import hook_folders, write_hooks
@@ -16,14 +15,13 @@ from binderops.podman.runtime import runc_script
 from binderops.seccomp import SYSTEM_PROFILE, write_profile
 
 
-class EngineSettings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
     """Where an engine keeps things, and what the machine lets it use.
 
     `folder` is durable (images, containers, configuration), `run` lasts until the machine's next start (socket, locks,
     exit codes, the mount namespace), `temporary` holds build caches and downloads (Podman's TMPDIR).
     """
-
-    model_config = ConfigDict(frozen=True)
 
     folder: Path
     run: Path
@@ -38,7 +36,7 @@ class EngineSettings(BaseModel):
     cgroups: CgroupMode
     ulimits: tuple[str, ...]
     program: Path
-    environment_of_caller: dict[str, str] = Field(default_factory=dict)
+    environment_of_caller: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_machine(

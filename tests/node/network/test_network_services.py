@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from binderops.node.network.base import ensure_base, teardown
@@ -271,12 +272,11 @@ def _beside(config: Any, tmp_path: Path) -> Any:
     first = ip_network(config.pod_range)
     base = ip_network((int(first.network_address) ^ (1 << 15), 20))
     services = ip_network((int(base.network_address) + (1 << 12), 24))
-    return config.model_copy(
-        update={
-            "name": config.name[::-1].replace("n", "m"),
-            "state": tmp_path / "other",
-            "run": tmp_path / "other-run",
-            "pod_range": str(base),
-            "service_range": str(services),
-        }
+    return msgspec.structs.replace(
+        config,
+        name=config.name[::-1].replace("n", "m"),
+        state=tmp_path / "other",
+        run=tmp_path / "other-run",
+        pod_range=str(base),
+        service_range=str(services),
     )
