@@ -78,7 +78,7 @@ kills: system environment charts  ## kill -9 of each piece during builds and lau
 	@KILLS=$(KILLS) $(RUN)/pytest tests/e2e/test_e2e_kills.py -q -s
 
 interruptions: system environment charts  ## `up` ended at each step by Ctrl-C and kill -9; writes docs/develop/interruptions.md
-	@INTERRUPTIONS=1 $(RUN)/pytest tests/e2e/test_e2e_interruptions.py -q -s
+	@INTERRUPTIONS="$(or $(INTERRUPTIONS),1)" $(RUN)/pytest tests/e2e/test_e2e_interruptions.py -q -s
 
 SOAK ?= 500
 

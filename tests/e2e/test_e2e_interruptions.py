@@ -1,6 +1,7 @@
 """`up`, ended at each of its steps by Ctrl-C and by kill -9; what the next one says becomes a page of the docs.
 
-Only for `make interruptions` (some minutes): the tests' own are in test_e2e_zz_lifecycle.py.
+Only for `make interruptions` (some minutes; INTERRUPTIONS=STEP for one of them): the tests' own are in
+test_e2e_zz_lifecycle.py.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ BEGUN = {
 
 
 def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: Path) -> None:
-    rows = []
+    rows = _known()
     for step, begun in BEGUN.items():
+        if os.environ["INTERRUPTIONS"] not in {"1", step}:
+            continue
         for number in (signal.SIGINT, signal.SIGKILL):
             assert deployed.run("down", NAME).returncode == 0
             if step == BUILD:
@@ -56,16 +59,17 @@ def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: 
             assert not builds_an_image(), "of the killed one"
             assert again.returncode == 0, f"{step}, {number.name}: {again.stderr}"
             assert "✓ proof" in again.stderr
-            rows.append(
-                (
-                    step,
-                    "Ctrl-C" if number == signal.SIGINT else "kill -9",
-                    str(code),
-                    _words(told),
-                    _steps(again.stderr),
-                )
-            )
-    PAGE.write_text(HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
+            by = "Ctrl-C" if number == signal.SIGINT else "kill -9"
+            rows[step, by] = f"| {step} | {by} | {code} | {_words(told)} | {_steps(again.stderr)} |\n"
+    order = [(step, by) for step in BEGUN for by in ("Ctrl-C", "kill -9")]
+    PAGE.write_text(HEAD + "".join(rows[each] for each in order if each in rows), encoding="utf-8")
+
+
+def _known() -> dict[tuple[str, str], str]:
+    """The page's rows, by step and signal: a run of one step leaves the others' as they are."""
+    rows = PAGE.read_text(encoding="utf-8").removeprefix(HEAD).splitlines(keepends=True) if PAGE.exists() else []
+    cells = {row: [cell.strip() for cell in row.split("|")] for row in rows}
+    return {(found[1], found[2]): row for row, found in cells.items() if len(found) > 3}
 
 
 def _words(told: str) -> str:
