@@ -16,7 +16,7 @@ def running(node: str, folders: tuple[Path, ...]) -> set[str]:
     return {
         *_processes(folders),
         *(f"namespace {name}" for name in _lines("ip", "netns", "list") if name.startswith(f"bo-{node}-")),
-        *(f"link {name}" for name in _links() if name == f"bo-{node}" or name.startswith(_veth_prefix(node))),
+        *(f"link {name}" for name in _links() if name == f"bo-{node}" or name.startswith(veth_prefix(node))),
         *(f"route {line}" for line in _lines("ip", "route", "show", "table", "all") if _is_route_of(node, line)),
         *(f"table {line}" for line in _lines("nft", "list", "tables") if line.endswith(f"binderops-{node}")),
         *(f"mount {point}" for point in _mounts(folders)),
@@ -62,14 +62,15 @@ def _links() -> list[str]:
 
 
 def _is_route_of(node: str, line: str) -> bool:
-    return f"dev bo-{node} " in line or f"dev {_veth_prefix(node)}" in line
+    return f"dev bo-{node} " in line or f"dev {veth_prefix(node)}" in line
 
 
 def _is_rule_of(node: str, line: str) -> bool:
-    return f'"binderops-{node}"' in line or f'"{_veth_prefix(node)}' in line
+    return f'"binderops-{node}"' in line or f'"{veth_prefix(node)}' in line
 
 
-def _veth_prefix(node: str) -> str:
+def veth_prefix(node: str) -> str:
+    """How the names of the links to a node's pods begin."""
     return "bo" + hashlib.sha256(node.encode()).hexdigest()[:4]
 
 
