@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
@@ -123,10 +126,28 @@ async def _stop_signal(kit: Kit, record: Record) -> str:
 
 
 async def _signal(kit: Kit, record: Record, name: str) -> bool:
-    """Send a signal; False where the container is not there to get it."""
+    """Send a signal, by the engine or in its place; False where the container is not there to get it."""
     try:
         await kit.podman.containers.kill(record.id, signal=name)
     except EngineError as error:
-        log.debug("a signal was not delivered", container=record.id, signal=name, error=str(error))
+        log.debug("the engine delivered no signal", container=record.id, signal=name, error=str(error))
+        return _send(record, name)
+    return True
+
+
+def _send(record: Record, name: str) -> bool:
+    """To the process itself, which must be the container's: its number may have been given to somebody else."""
+    number = int(name) if name.isdigit() else getattr(signal, f"SIG{name.removeprefix('SIG')}", signal.SIGTERM)
+    try:
+        descriptor = os.pidfd_open(record.pid)
+    except OSError:
         return False
+    try:
+        if record.id not in Path(f"/proc/{record.pid}/cgroup").read_text(encoding="utf-8"):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return True
