@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Page, Route, ViewportSize, async_playwright, expect
 from tests.binder.cluster import Cluster, Run, line
 from tests.binder.conftest import RunningHub, Served
 from tests.binder.test_binder_stream import push
 from tests.git.git_server import GitServer
 from tests.programs import program
+
+from binderops.binder.web.pages import STATIC
 
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1200, "height": 900}, "narrow": {"width": 390, "height": 844}}
 
@@ -137,3 +139,37 @@ async def test_other_pages(served: Served, page: Page) -> None:
     await page.goto(f"{served.url}v2/nobody/a/b")
     assert "404: Not Found" in (await page.text_content("#root") or "")
     await keep(page, "missing")
+
+
+async def test_what_the_launch_script_imports_is_fetched_beside_it(
+    served: Served, page: Page, cluster: Cluster, git_server: GitServer
+) -> None:
+    name = f"beside-{width_of(page)}"
+    git_server.make(name, {"a": ""})
+    url = git_server.url(name)
+
+    async def script(run: Run) -> int:
+        return 1
+
+    cluster.on_build(url, script)
+    asked: list[str] = []
+    everything = asyncio.Event()
+    wanted = {path.name for path in (STATIC / "js").glob("*.js")} - {"home.js", "launch.js"}
+
+    def note(address: str) -> None:
+        if "/static/js/" in address:
+            asked.append(address.rpartition("/")[2].partition("?")[0])
+        if wanted <= set(asked):
+            everything.set()
+
+    async def hold(route: Route) -> None:
+        # The script that names its imports does not arrive before they were asked for.
+        async with asyncio.timeout(10):
+            await everything.wait()
+        await route.continue_()
+
+    page.on("request", lambda request: note(request.url))
+    await page.route("**/js/launch.js*", hold)
+    await page.goto(f"{served.url}v2/git/{quote(url, safe='')}/HEAD")
+    await expect(page.locator("#failure-title")).to_be_visible()
+    assert sorted(asked) == sorted({*wanted, "launch.js"}), "each once"
