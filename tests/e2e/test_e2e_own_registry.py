@@ -87,7 +87,7 @@ SERVERS: dict[str, Any] = {
         "extraVolumeMounts": [{"name": "own", "mountPath": "/own"}],
     },
 }
-PLATFORM_USER = 1000  # of the image that the containers beside the server run
+INIT_USER = 1234
 # What both containers beside the server do; they run the image of the registry.
 INIT = "echo init by $(id -u) > /own/init"
 BESIDE = "trap '' TERM; until [ -e /own/pre-stop ]; do sleep 0.1; done; cat /own/pre-stop"
@@ -199,7 +199,13 @@ def configured(
     mounts = SERVERS["storage"]["extraVolumeMounts"]
     servers = layer["binderhub"]["jupyterhub"]["singleuser"] | SERVERS
     servers["initContainers"] = [
-        {"name": "first", "image": image, "command": ["sh", "-c", INIT], "volumeMounts": mounts}
+        {
+            "name": "first",
+            "image": image,
+            "command": ["sh", "-c", INIT],
+            "volumeMounts": mounts,
+            "securityContext": {"runAsUser": INIT_USER},
+        }
     ]
     servers["extraContainers"] = [
         {"name": "beside", "image": image, "command": ["sh", "-c", BESIDE], "volumeMounts": mounts}
@@ -258,7 +264,7 @@ def test_keys_of_users_servers_hold_in_a_pod_that_runs(
         "words": "two words",
         "name": name,
         "file": ["words of a file", 0o440],
-        "written": {"command": "command", "init": f"init by {PLATFORM_USER}", "post-start": "hook"},
+        "written": {"command": "command", "init": f"init by {INIT_USER}", "post-start": "hook"},
         "no new privileges": True,
     }
     assert str(700 << 20) in limits(pod, "memory", "memory.limit_in_bytes", "memory.max")
