@@ -90,7 +90,7 @@ SERVERS: dict[str, Any] = {
 INIT_USER = 1234
 # What both containers beside the server do; they run the image of the registry.
 INIT = "echo init by $(id -u) > /own/init"
-BESIDE = "trap '' TERM; until [ -e /own/pre-stop ]; do sleep 0.1; done; cat /own/pre-stop"
+BESIDE = "trap '' TERM; echo waiting; until [ -e /own/pre-stop ]; do sleep 0.1; done; cat /own/pre-stop"
 LOOK = """\
 import json, os, pathlib, stat
 def read(path):
@@ -125,7 +125,8 @@ class Own:
         code = (
             "import base64, sys, urllib.request\n"
             f"login = base64.b64encode(b'{OWN_USER}:{OWN_PASSWORD}').decode()\n"
-            "headers = {'Authorization': 'Basic ' + login}\n"
+            "accepted = 'application/vnd.oci.image.manifest.v1+json, application/json'\n"
+            "headers = {'Authorization': 'Basic ' + login, 'Accept': accepted}\n"
             f"request = urllib.request.Request('http://127.0.0.1:5000/v2/{path}', headers=headers)\n"
             "sys.stdout.write(urllib.request.urlopen(request, timeout=10).read().decode())\n"
         )
@@ -279,6 +280,8 @@ def test_keys_of_users_servers_hold_in_a_pod_that_runs(
 
     command = [str(stock_programs.kubectl), "--kubeconfig", str(configured.kubeconfig), "-n", NAMESPACE]
     with subprocess.Popen([*command, "logs", "-f", name, "-c", "beside"], stdout=subprocess.PIPE, text=True) as log:
+        assert log.stdout
+        assert log.stdout.readline() == "waiting\n"
         kubectl("delete", "pod", name, "--timeout=30s")
         assert log.communicate(timeout=30)[0] == "bye\n"
 
