@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -25,7 +26,13 @@ from tests.oci.docker_registry import HTPASSWD, OWN_PASSWORD, OWN_USER
 
 from binderops.oci.references import Reference
 
-pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.podman,
+    pytest.mark.root,
+    # Written beside a busy machine, where it found no place to run: docs/develop/plan.md.
+    pytest.mark.skipif(not os.environ.get("BINDEROPS_E2E_OPERATOR"), reason="BINDEROPS_E2E_OPERATOR=1 runs it"),
+]
 
 Kubectl = Callable[..., str]
 ELSEWHERE = "registries"  # a namespace of its own
