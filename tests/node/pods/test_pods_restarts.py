@@ -167,7 +167,9 @@ async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_
     before = await wait_for("steady", is_pod_ready)
     pid = int((node.run / node.name / "podman" / "podman.pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    await make("later", "true", restartPolicy="Never")
+    later = await make("later", "true", restartPolicy="Never")
     assert (await wait_for("later", ended))["status"]["phase"] == "Succeeded"
+    told = await client.list(EVENT, "default", fields=f"involvedObject.uid={later['metadata']['uid']}")
+    assert "Failed" not in {event["reason"] for event in told.items}, "who waits for the pod need not give it up"
     after = await wait_for("steady", is_pod_ready)
     assert status_of(after)["containerID"] == status_of(before)["containerID"]

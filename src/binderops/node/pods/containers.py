@@ -24,6 +24,9 @@ from binderops.node.pods.units import Unit, last_words
 
 Severity = Literal["Normal", "Warning"]
 
+ENGINE_AWAY_SECONDS = 4.0
+"""The back-off from which on it is said that the engine does not answer: one that was killed is back before."""
+
 
 class Containers:
     """The containers of one pod. `wake` is called whenever something changed; `spawn` runs work in the background."""
@@ -47,6 +50,9 @@ class Containers:
         try:
             record = await starting.start(self._kit, self._pod(), view, sandbox, attempt=attempt, tell=self._event)
         except (BinderOpsError, OSError) as error:
+            if starting.engine_is_away(error) and unit.trouble.delay < ENGINE_AWAY_SECONDS:
+                unit.failed_to_start(pulling=False)
+                return
             view.waiting = starting.waiting_reason(error)
             unit.failed_to_start(pulling=view.waiting[0].startswith("ErrImage"))
             self._event("Failed", f"Error: {view.waiting[0]}: {view.waiting[1]}", "Warning")

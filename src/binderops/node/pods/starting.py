@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from binderops.errors import ContainerConfigError, ContainerImageError, EngineError, VolumeSetupError
+from binderops.errors import (
+    ContainerConfigError,
+    ContainerImageError,
+    EngineError,
+    EngineUnavailableError,
+    VolumeSetupError,
+)
 from binderops.kube.kinds import Object
 from binderops.kube.objects import spec_of
 from binderops.node.pods.environment import container_environment
@@ -167,6 +173,15 @@ def _make_message(path: Path, sandbox: Sandbox) -> None:
 
 def _grace(pod: Object) -> float:
     return float(spec_of(pod).get("terminationGracePeriodSeconds") or 30)
+
+
+def engine_is_away(error: BaseException | None) -> bool:
+    """Whether `start` failed since the engine did not answer: it is started anew, no container is at fault."""
+    while error is not None:
+        if isinstance(error, EngineUnavailableError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def waiting_reason(error: Exception) -> tuple[str, str]:
