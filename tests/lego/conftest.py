@@ -53,9 +53,9 @@ def new_pebble(test_programs: None, tmp_path: Path, world: World) -> Iterator[Ca
     """Start a Pebble that the world's controller orders from; PEBBLE_* by keyword."""
     started: list[Pebble] = []
 
-    def start(*, validity: int = 7776000, external: Any = None, **settings: str) -> Pebble:
+    def start(*, validity: int = 7776000, profiles: Any = None, external: Any = None, **settings: str) -> Pebble:
         folder = tmp_path / f"pebble{len(started)}"
-        made = Pebble(folder, http_port=world.port, validity=validity, external=external)
+        made = Pebble(folder, http_port=world.port, validity=validity, profiles=profiles, external=external)
         started.append(made)
         made.start(**settings)
         world.server, world.ca = made.directory, made.ca

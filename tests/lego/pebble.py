@@ -43,6 +43,7 @@ def free_port() -> int:
 class Pebble:
     """One Pebble at `address`. Every host resolves to `hosts_at`, and challenges are looked for at its `http_port`.
 
+    `validity`, or of each of `profiles`, is in seconds: where an order names no profile, Pebble takes any of them.
     `within` is what its programs are started by: `ip netns exec NAME` for one on a host of the tests' own.
     """
 
@@ -52,6 +53,7 @@ class Pebble:
         *,
         http_port: int,
         validity: int = 7776000,
+        profiles: Mapping[str, int] | None = None,
         external: Mapping[str, str] | None = None,
         address: str = "127.0.0.1",
         hosts_at: str = "127.0.0.1",
@@ -61,7 +63,7 @@ class Pebble:
         self.name = "localhost" if address == "127.0.0.1" else address
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.management, self.dns, self.dns_management = (free_port() for _ in range(4))
-        authority = make_authority()
+        authority, lives = make_authority(), profiles or {"default": validity}
         pair = issue(authority, [self.name, "127.0.0.1"], KeyKind())
         (folder / "ca.pem").write_text(chain_pem(authority.chain))
         (folder / "cert.pem").write_text(chain_pem(pair.chain))
@@ -79,10 +81,7 @@ class Pebble:
             "domainBlocklist": ["blocked.example"],
             "retryAfter": {"authz": 1, "order": 1},
             "keyAlgorithm": "ecdsa",
-            "profiles": {
-                "default": {"description": "default", "validityPeriod": validity},
-                "shortlived": {"description": "six days", "validityPeriod": 6 * 86400},
-            },
+            "profiles": {name: {"description": name, "validityPeriod": life} for name, life in lives.items()},
         }
         (folder / "config.json").write_text(json.dumps({"pebble": settings}))
         self.processes: list[subprocess.Popen[bytes]] = []

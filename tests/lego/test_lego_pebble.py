@@ -265,20 +265,21 @@ async def test_another_directory_takes_over_without_a_secret_deleted(world: Worl
 
 
 async def test_the_profile_and_the_chain_that_an_issuer_prefers(world: World, new_pebble: NewPebble) -> None:
-    pebble = new_pebble(ALTERNATE_ROOTS="1")
-    usual, other = pebble.root(), pebble.root(1)
-    name = str(other.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-    chosen = {"type": "acme", "server": pebble.directory, "profile": "shortlived", "preferredChain": name}
-    world.issuers = {"chosen": chosen}
+    day = 86400
+    pebble = new_pebble(profiles={"long": 90 * day, "short": 6 * day}, ALTERNATE_ROOTS="1")
+    roots = {"long": pebble.root(0), "short": pebble.root(1)}
+    for profile, root in roots.items():
+        name = root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        wanted = {"type": "acme", "server": pebble.directory, "profile": profile, "preferredChain": str(name)}
+        world.issuers[profile] = wanted
     world.start()
-    await world.client.create(ingress("web", world.namespace, ("web-tls", ["a.example.org"])))
-    told = {names.CLUSTER_ISSUER: "chosen"}
-    await world.client.create(ingress("short", world.namespace, ("short-tls", ["b.example.org"]), **told))
-    default, short = await asyncio.gather(world.issued("web-tls"), world.issued("short-tls"))
-    default.chain[-1].verify_directly_issued_by(usual)
-    short.chain[-1].verify_directly_issued_by(other)
-    lives = [pair.leaf.not_valid_after_utc - pair.leaf.not_valid_before_utc for pair in (default, short)]
-    assert [round(life / timedelta(days=1)) for life in lives] == [90, 6]
+    for profile in roots:
+        asked = (f"{profile}-tls", [f"{profile}.example.org"])
+        await world.client.create(ingress(profile, world.namespace, asked, **{names.CLUSTER_ISSUER: profile}))
+    for profile, days in (("long", 90), ("short", 6)):
+        pair = await world.issued(f"{profile}-tls")
+        pair.chain[-1].verify_directly_issued_by(roots[profile])
+        assert round((pair.leaf.not_valid_after_utc - pair.leaf.not_valid_before_utc) / timedelta(days=1)) == days
 
 
 async def test_an_address_has_a_certificate_beside_a_name(world: World, new_pebble: NewPebble) -> None:
