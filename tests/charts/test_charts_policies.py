@@ -10,6 +10,7 @@ import yaml
 from tests.charts.conftest import Rendered, at
 
 PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
+CLOSED = [*PRIVATE, "100.64.0.0/10", "169.254.0.0/16", "198.18.0.0/15", "240.0.0.0/4"]
 
 
 def egress(objects: Rendered, policy: str) -> list[dict[str, Any]]:
@@ -30,7 +31,7 @@ def test_servers_reach_the_web_and_nothing_private(local: Rendered) -> None:
     assert open_blocks(egress(local, "singleuser")) == set()
     assert open_blocks(egress(local, "binder-users")) == {("0.0.0.0/0", "80,443,9418")}
     (web,) = (rule for rule in egress(local, "binder-users") if rule["to"][0].get("ipBlock", {}).get("except"))
-    assert web["to"][0]["ipBlock"]["except"] == [*PRIVATE, "100.64.0.0/10", "169.254.0.0/16"]
+    assert web["to"][0]["ipBlock"]["except"] == CLOSED
 
 
 def test_servers_and_builds_ask_the_clusters_dns_alone(local: Rendered, render: Any) -> None:
@@ -79,15 +80,12 @@ def test_builds_reach_the_registry_and_a_private_index(render: Any) -> None:
     assert "10.1.2.3/32" not in str(egress(objects, "binder-users"))
 
 
-CLOSED = [*PRIVATE, "100.64.0.0/10", "169.254.0.0/16"]
-
-
 @pytest.mark.parametrize(
     ("cidr", "closed"),
     [
         ("0.0.0.0/0", CLOSED),
         ("0.0.0.0/1", ["10.0.0.0/8", "100.64.0.0/10"]),
-        ("128.0.0.0/1", ["172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]),
+        ("128.0.0.0/1", ["172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "198.18.0.0/15", "240.0.0.0/4"]),
         ("192.0.0.0/8", ["192.168.0.0/16"]),
         ("172.16.0.0/11", ["172.16.0.0/12"]),
         ("198.51.100.0/24", None),

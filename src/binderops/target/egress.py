@@ -9,7 +9,16 @@ from urllib.parse import urlsplit
 
 # The ranges that the chart's policy for users and builds keeps shut (mybinder/templates/netpol).
 PRIVATE_RANGES = tuple(
-    IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16")
+    IPv4Network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "198.18.0.0/15",
+        "240.0.0.0/4",
+    )
 )
 
 
