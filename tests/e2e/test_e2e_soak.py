@@ -42,7 +42,7 @@ IS_LONG = SOAK >= 200
 AT_ONCE = 3
 WARM_UP = 40 if IS_LONG else 4
 CONTENT_BYTES = 3 * MIB
-GONE = 120.0  # seconds until nothing of the last launches is left
+GONE = 180.0  # seconds until nothing of the last launches is left; a nameless image stays for 150
 SETTLED = (
     120.0 if IS_LONG else 20.0
 )  # seconds in which connections that nobody uses are closed, and garbage is collected
