@@ -234,7 +234,7 @@ HUB_CACHES = 15.0
 """MiB: JupyterHub remembers scopes in six caches of 1,024 entries (jupyterhub._memoize), full after 400 launches."""
 PER_BUILD = 8.0
 """MiB that an image of the soak's repositories takes, in the registry and on the machine."""
-LIMIT_REGISTRY, LIMIT_IMAGES = 500.0, 400.0
+LIMIT_REGISTRY, LIMIT_IMAGES = 260.0, 130.0
 """MiB that a long soak's deployment is told to keep (`values`, `imageBudget`)."""
 
 
