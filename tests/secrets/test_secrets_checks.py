@@ -123,7 +123,7 @@ def test_what_can_be_guessed_is_a_finding(both: Any, as_person: AsPerson, value:
     assert value not in str(found).replace("registry.password", "")
 
 
-@pytest.mark.parametrize("value", STRONG)
+@pytest.mark.parametrize("value", STRONG, ids=range(len(STRONG)))
 def test_what_generators_and_forges_make_is_strong_enough(both: Any, as_person: AsPerson, value: str) -> None:
     plant(both, as_person, "staging", "binderhub.registry.password", value)
     assert findings(both) == []

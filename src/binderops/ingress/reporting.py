@@ -68,7 +68,11 @@ class Reporter:
             if ingress is None or _addresses(ingress) == wanted:
                 continue
             try:
-                body = {"status": {"loadBalancer": {"ingress": wanted}}}
+                # By its uid: another Ingress may have been made in its place, one that somebody else serves.
+                body = {
+                    "metadata": {"uid": ingress["metadata"]["uid"]},
+                    "status": {"loadBalancer": {"ingress": wanted}},
+                }
                 await self._client.patch(INGRESS, key[1], key[0], body, subresource="status")
             except KubernetesError as error:
                 log.info("an Ingress's address could not be told", ingress="/".join(key), error=str(error))

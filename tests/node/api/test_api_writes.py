@@ -67,6 +67,24 @@ async def test_stale_writes_conflict(api: Any, namespace: str) -> None:
     assert "Precondition failed: UID in precondition: other" in status["message"]
 
 
+@pytest.mark.parametrize("media", ["application/merge-patch+json", "application/strategic-merge-patch+json"])
+@pytest.mark.parametrize("subresource", ["", "/status"])
+@pytest.mark.parametrize("key", ["uid", "resourceVersion"])
+async def test_a_patch_names_the_object_that_it_means(
+    api: Any, namespace: str, media: str, subresource: str, key: str
+) -> None:
+    path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"
+    spec = {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}
+    made = await api.create(path, {"metadata": {"name": "a"}, "spec": spec})
+    right = {"metadata": {"labels": {"a": "1"}, key: made["metadata"][key]}}
+    code, _ = await api.ask("PATCH", f"{path}/a{subresource}", right, media=media)
+    assert code == 200
+    wrong = {"metadata": {"labels": {"a": "2"}, key: "7"}}
+    code, status = await api.ask("PATCH", f"{path}/a{subresource}", wrong, media=media)
+    assert (code, status["reason"]) == (409, "Conflict")
+    assert (await api.ask("GET", f"{path}/a"))[1]["metadata"].get("labels", {}).get("a") != "2"
+
+
 async def test_of_racing_writers_with_one_version_only_one_wins(api: Any, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     made = await api.create(path, CONFIG_MAP)

@@ -176,7 +176,6 @@ def test_the_server_s_metadata_stays_the_server_s(deployment: Object, now: datet
     live, schema = created(deployment, now)
     forged = {
         **live["metadata"],
-        "uid": "forged",
         "creationTimestamp": "2000-01-01T00:00:00Z",
         "generation": 99,
         "deletionTimestamp": "2000-01-01T00:00:00Z",

@@ -109,6 +109,8 @@ def kept_metadata(old: Object, new: Object, *, subresource: str = "") -> Object:
     if subresource == "status":
         kept = (*kept, *{"Deployment": ("labels",), "Pod": ("ownerReferences",)}.get(kind, ()))
     for key in kept:
+        if key == "uid" and metadata.get("uid"):
+            continue  # a precondition, which the server compares
         metadata.pop(key, None)
         if key in before:
             metadata[key] = before[key]
