@@ -252,6 +252,6 @@ async def test_github_is_asked_as_the_operator_says() -> None:
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_debug_says_more(debug: bool) -> None:
-    code = f"from binderops.binder.__main__ import _start_log, log\n_start_log(debug={debug})\nlog.debug('details')\n"
+    code = f"from binderops.binder.__main__ import start_log, log\nstart_log(debug={debug})\nlog.debug('details')\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ["details"] * debug == [json.loads(text)["event"] for text in done.stderr.splitlines()]

@@ -194,18 +194,27 @@ async def test_uploaded_folders(served: Served, cluster: Cluster, registry: Any)
     assert answer.status_code == 201
     stored = answer.json()
     assert stored["spec"] == f"local/hello/{stored['digest'].removeprefix('sha256:')[:12]}"
-    cluster.on_build("local:hello", good_build)
+    fetched: list[Any] = []
+
+    async def build(run: Run) -> int:
+        # Now: with its pod the credential ends.
+        variables = environment_of(cluster.created[-1])
+        login = json.loads(variables["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"])
+        artifact = Reference.parse(variables["REPO_ARTIFACT"])
+        async with Registry(registry.host, Password(login["username"], login["password"]), insecure=True) as client:
+            manifest = await client.get_manifest(artifact.repository, artifact.selector)
+            assert manifest
+            fetched.append(await client.get_blob(artifact.repository, manifest.layers[0].digest))
+        return await good_build(run)
+
+    cluster.on_build("local:hello", build)
     events = await served.events("build/local/hello/HEAD")
     assert events[-1]["phase"] == "ready", events
     assert events[-1]["binder_persistent_request"] == f"v2/{stored['spec']}"
     variables = environment_of(cluster.created[-1])
     assert variables["REPO_ARTIFACT"] == f"{registry.host}/local/hello:{stored['spec'].rpartition('/')[2]}"
-    login = json.loads(variables["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"])
+    assert fetched == [body]
     artifact = Reference.parse(variables["REPO_ARTIFACT"])
-    async with Registry(registry.host, Password(login["username"], login["password"]), insecure=True) as client:
-        manifest = await client.get_manifest(artifact.repository, artifact.selector)
-        assert manifest
-        assert await client.get_blob(artifact.repository, manifest.layers[0].digest) == body
     async with Registry(registry.host, Password("pull", "wrong"), insecure=True) as stranger:
         with pytest.raises(Exception, match="refuses"):
             await stranger.get_manifest(artifact.repository, artifact.selector)

@@ -104,7 +104,7 @@ def test_there_is_nothing_to_stop_where_nothing_was_made(run: Run) -> None:
 def test_what_only_root_may_ask_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "state" / "nodes" / "local"
     folder.mkdir(parents=True)
-    for above in (tmp_path, *list(tmp_path.parents)[:2]):
+    for above in (tmp_path, *list(tmp_path.parents)[:3]):
         above.chmod(0o755)
     folder.parent.chmod(0o700)
     os.seteuid(65534)

@@ -42,7 +42,7 @@ def main() -> int:
     trust_machine(os.environ, arguments.config_dir.parent)
     try:
         settings = load(arguments.config_dir)
-        logs.configure(level=logging.DEBUG if settings.binder.debug else logging.INFO)
+        start_log(debug=settings.binder.debug)
         keep_apart()
         collect_rarely()
         ports = Ports(arguments.port, arguments.token_port)
@@ -51,6 +51,11 @@ def main() -> int:
         log.error("the binder cannot run", reason=str(error), id=error.reference)
         return 1
     return 128 + number  # as a shell says it of a program that a signal ended
+
+
+def start_log(*, debug: bool) -> None:
+    """Log, with `debug` also what only whoever looks for a fault wants to read."""
+    logs.configure(level=logging.DEBUG if debug else logging.INFO)
 
 
 def collect_rarely() -> None:

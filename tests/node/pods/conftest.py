@@ -95,18 +95,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def give_image(node: Node) -> None:
+    """Give the node's engine the image that pods are made of here."""
+    async with Podman(node.socket) as podman:
+        await podman.images.import_archive(root_filesystem(), reference=TINY)
+
+
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("pods")
     node = Node(folder, f"tp{secrets.token_hex(2)}")
     try:
         node.start()
-
-        async def give_image() -> None:
-            async with Podman(node.socket) as podman:
-                await podman.images.import_archive(root_filesystem(), reference=TINY)
-
-        asyncio.run(give_image())
+        asyncio.run(give_image(node))
         yield node
     finally:
         node.remove()

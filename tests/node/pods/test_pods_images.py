@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.node.pods.conftest import Node, free_port
+from tests.node.pods.conftest import Node, free_port, give_image
 from tests.podman.tiny import TINY
 
 from binderops.kube.client import Client
@@ -150,5 +150,7 @@ async def test_pulls_with_the_pods_and_the_accounts_secret(
         await client.delete(ENDPOINT_SLICE, "registry", "default")
         await client.delete(SECRET, "pulls", "default")
         await client.delete(SERVICE_ACCOUNT, "puller", "default")
+        # The image that other tests start from shared the torn layer, and went with it.
+        await give_image(node)
     async with Podman(node.socket) as podman:
         assert await podman.images.exists(f"{NAME}:1")
