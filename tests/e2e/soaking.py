@@ -16,12 +16,16 @@ import httpx
 import psutil
 from bench.processes import programs, pss
 from tests.e2e.conftest import DOMAIN, NAME, PORT, RUN, STATE
+from tests.e2e.killing import Killer
 from tests.e2e.listing import CGROUPS, running
+from tests.e2e.networks import until
 
 NODE, SOCKETS = STATE / "nodes" / NAME, RUN / NAME
 KINDS = "pods,secrets,configmaps,endpointslices,replicasets,serviceaccounts,leases,persistentvolumes,networkpolicies"
 MIB = 1 << 20
 Kubectl = Callable[..., str]
+GONE = 180.0
+"""Seconds until nothing of the last launches is left; a nameless image stays for 150."""
 Figures = dict[tuple[str, str], float]
 """(what, of what) -> how much: MiB for memory and disk, a number for all else."""
 
@@ -132,6 +136,21 @@ def _bytes(path: Path) -> float:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     return float(done.stdout.split()[0]) if done.stdout else 0.0
+
+
+def nobody_left(kubectl: Any) -> None:
+    """Wait until no server and no build is left, nor anything of theirs that the node removes a little later."""
+    hub = Hub(kubectl)
+    for user in hub.users():
+        hub.end(user)
+
+    def is_quiet() -> bool:
+        pods = kubectl("get", "pods", "-o", "name", "-l", "component in (singleuser-server, binderhub-build)")
+        return not pods.strip() and not hub.users() and Killer(kubectl, []).leftovers(keep="nobody") == []
+
+    until(is_quiet, "the last servers and builds to be gone", timeout=GONE)
+    # As when their hour is over, which the day of these minutes does not wait for: hub and node hold them until then.
+    kubectl("delete", "events", "--all", timeout=300)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tests.e2e.soaking import (
     compare,
     disk,
     measure,
+    nobody_left,
     registry_images,
     table_of,
 )
@@ -42,7 +43,6 @@ IS_LONG = SOAK >= 200
 AT_ONCE = 3
 WARM_UP = 40 if IS_LONG else 4
 CONTENT_BYTES = 3 * MIB
-GONE = 180.0  # seconds until nothing of the last launches is left; a nameless image stays for 150
 SETTLED = (
     120.0 if IS_LONG else 20.0
 )  # seconds in which connections that nobody uses are closed, and garbage is collected
@@ -136,11 +136,11 @@ def budgets(deployed: Deployed) -> Iterator[None]:
 def test_it_ends_where_it_began(deployed: Deployed, binder: Binder, kubectl: Any, repositories: Repositories) -> None:
     crowd = Crowd(binder, repositories, Hub(kubectl))
     crowd.come(WARM_UP)
-    _nobody_left(kubectl, crowd)
+    nobody_left(kubectl)
     before, built, started = measure(kubectl), crowd.built, time.monotonic()
     crowd.come(SOAK)
     took = time.monotonic() - started
-    _nobody_left(kubectl, crowd)
+    nobody_left(kubectl)
     day = Day(SOAK, crowd.built - built, IS_LONG)
     if IS_LONG:
         _budgets_are_kept()
@@ -155,20 +155,6 @@ def test_it_ends_where_it_began(deployed: Deployed, binder: Binder, kubectl: Any
         assert registry_images() < crowd.built, "so much was built that images had to go"
     assert Killer(kubectl, []).leftovers(keep="nobody") == []
     assert [f"{row.what} of {row.name}: {row.before} -> {row.after}" for row in rows if not row.is_kept] == []
-
-
-def _nobody_left(kubectl: Any, crowd: Crowd) -> None:
-    """Wait until no server and no build is left, nor anything of theirs that the node removes a little later."""
-    for user in crowd.hub.users():
-        crowd.hub.end(user)
-
-    def is_quiet() -> bool:
-        pods = kubectl("get", "pods", "-o", "name", "-l", "component in (singleuser-server, binderhub-build)")
-        return not pods.strip() and not crowd.hub.users() and Killer(kubectl, []).leftovers(keep="nobody") == []
-
-    until(is_quiet, "the last servers and builds to be gone", timeout=GONE)
-    # As when their hour is over, which the day of these minutes does not wait for: hub and node hold them until then.
-    kubectl("delete", "events", "--all", timeout=300)
 
 
 def _settled(kubectl: Any, before: Figures, day: Day) -> list[Row]:

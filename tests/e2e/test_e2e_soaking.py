@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.e2e.conftest import NAME, Deployed
 from tests.e2e.listing import CGROUPS, veth_prefix
-from tests.e2e.soaking import MIB, NODE, SOCKETS, Day, Hub, compare, engine, measure
+from tests.e2e.soaking import MIB, NODE, SOCKETS, Day, Hub, compare, engine, measure, nobody_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow]
 
@@ -39,6 +39,7 @@ PLANTED = {
 
 def test_a_leak_of_each_kind_is_seen(deployed: Deployed, kubectl: Any) -> None:
     day = Day(LAUNCHES, builds=0, is_long=False)
+    nobody_left(kubectl)
     before = measure(kubectl)
     with ExitStack() as planted:
         for leak in (_holder(), _kernel(NODE / "tmp"), _engine(), _objects(kubectl)):

@@ -31,8 +31,11 @@ Pod = dict[str, Any]
 
 
 async def test_the_node_is_registered(client: Client, node: Node) -> None:
-    found = await client.get(NODE, node.name)
-    assert is_condition_true(found, "Ready")
+    async with asyncio.timeout(20):
+        while not (nodes := (await client.list(NODE)).items) or not is_condition_true(nodes[0], "Ready"):
+            await asyncio.sleep(0.05)
+    (found,) = nodes
+    assert found["metadata"]["name"] == node.name
     assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": node.config.bridge_address}
     info = found["status"]["nodeInfo"]
     assert info["containerRuntimeVersion"].startswith("podman://")
