@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from tests.binder.cluster import Cluster, Run
+from tests.binder.cluster import Cluster, Run, Script
 from tests.binder.conftest import MakeBinder, Served
 from tests.binder.test_binder_seeding import TAG, places, program, running, seeder, until, with_base
 from tests.binder.test_binder_stream import good_build, phases
@@ -107,18 +107,24 @@ async def test_an_image_is_built_copied_there_and_found_there(
     assert {"service": "Docker registry", "ok": True} in health["checks"]
 
 
-async def test_what_a_registry_did_not_take_is_stored_by_the_next_launch(
-    served: Served, own_registry: DockerRegistry, cluster: Cluster, git_server: GitServer
-) -> None:
-    git_server.make("taken-up", {"requirements.txt": ""})
-    url = git_server.url("taken-up")
+def build_until_away(own_registry: DockerRegistry) -> Script:
+    """A build at whose end the operator's registry is away."""
 
     async def script(run: Run) -> int:
         await good_build(run)
         await asyncio.to_thread(own_registry.stop)
         return 0
 
-    cluster.on_build(url, script)
+    return script
+
+
+async def test_what_a_registry_did_not_take_is_stored_by_the_next_launch(
+    served: Served, own_registry: DockerRegistry, cluster: Cluster, git_server: GitServer
+) -> None:
+    git_server.make("taken-up", {"requirements.txt": ""})
+    url = git_server.url("taken-up")
+
+    cluster.on_build(url, build_until_away(own_registry))
     failed = (await served.events(path_of(url)))[-1]
     assert failed["phase"] == "failed"
     assert failed["message"].startswith("The image could not be stored: the registry cannot be reached")
@@ -140,12 +146,7 @@ async def test_what_a_registry_did_not_take_is_stored_in_the_background(
     git_server.make("background", {"requirements.txt": ""})
     url = git_server.url("background")
 
-    async def script(run: Run) -> int:
-        await good_build(run)
-        await asyncio.to_thread(own_registry.stop)
-        return 0
-
-    cluster.on_build(url, script)
+    cluster.on_build(url, build_until_away(own_registry))
     assert (await served.events(path_of(url)))[-1]["phase"] == "failed"
     (pod,) = [pod for pod in served.binder.pods.builds if pod["metadata"]["annotations"]["binder-repo"] == url]
     assert not await served.binder.builds._keep(pod)

@@ -13,6 +13,7 @@ from binderops.binder.providers.base import Display, Provider, Repository, Resol
 from binderops.binder.providers.snapshots import commit_by_git
 from binderops.binder.traits import GitLabRepoProvider
 from binderops.errors import GitError, SpecError
+from binderops.git.remote import is_commit
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -61,7 +62,7 @@ class GitLab(Provider[GitLabRepoProvider]):
         if answer.status_code != 200:
             raise GitError(f"GitLab answered {answer.status_code}", where=str(answer.request.url))
         commit = answer.json().get("id")
-        if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        if not isinstance(commit, str) or not is_commit(commit):
             raise GitError("GitLab's answer holds no commit", where=str(answer.request.url))
         return Resolved(commit, f"{project}/{commit}", f"{repository.url.removesuffix('.git')}/tree/{commit}")
 
