@@ -57,18 +57,17 @@ class Containers:
             unit.failed_to_start(pulling=view.waiting[0].startswith("ErrImage"))
             self._event("Failed", f"Error: {view.waiting[0]}: {view.waiting[1]}", "Warning")
             return
+        message = await self._message_of(view, record)
         unit.trouble = BackOff()
         if view.record is not None:
             unit.backoff.advance(time.monotonic(), ended=unit.ended_at())
             view.previous, view.previous_message = view.record, view.message
-            view.message = ""
-        view.record, view.started, view.ready = record, False, False
-        unit.ended_by_probe = False
+        view.record, view.message = record, message
+        view.started = view.ready = unit.ended_by_probe = False
         unit.next_attempt = attempt + 1
         if record.state == "running":
             self.follow(unit, sandbox)
-        else:
-            await self._note_end(unit, record)
+        self._wake()
         if attempt > 1:
             self._spawn(ending.prune(self._kit, self._pod(), view, keep=attempt - 1))
 
@@ -151,14 +150,19 @@ class Containers:
     async def _note_end(self, unit: Unit, record: Record) -> None:
         """Take over how a container ended; its exit is seen in several ways, an older attempt's changes nothing."""
         view = unit.view
-        if view.record is not None and view.record.attempt > record.attempt:
+        if _is_newer(view.record, record):
             return
-        view.record = record
-        if record.state != "exited":
+        if record.state == "exited":
+            await unit.stop_probing()
+        message = await self._message_of(view, record)
+        if _is_newer(view.record, record):
             return
-        await unit.stop_probing()
-        view.message = await asyncio.to_thread(self.last_words, view, record)
+        # Its end and its last words at once: a status may be told between any two awaits.
+        view.record, view.message = record, message
         self._wake()
+
+    async def _message_of(self, view: View, record: Record) -> str:
+        return await asyncio.to_thread(self.last_words, view, record) if record.state == "exited" else ""
 
     def _grace_of(self, unit: Unit, kind: Kind) -> float:
         own = (unit.view.spec.get(f"{kind}Probe") or {}).get("terminationGracePeriodSeconds")
@@ -166,6 +170,10 @@ class Containers:
 
     def _event(self, reason: str, message: str, kind: Severity = "Normal") -> None:
         self._spawn(self._kit.recorder.event(self._pod(), reason, message, kind))
+
+
+def _is_newer(known: Record | None, record: Record) -> bool:
+    return known is not None and known.attempt > record.attempt
 
 
 def _show_probes(unit: Unit) -> None:
