@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import shlex
 import signal
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -79,14 +80,16 @@ class Killer:
                     hub.delete(f"/users/{user['name']}")
 
     def leftovers(self, *, keep: str) -> list[str]:
-        """What no pod of the API owns: containers, namespaces, links, routes, rules, folders, images, servers."""
+        """What no pod of the API owns: containers, processes, namespaces, links, routes, rules, folders, images."""
         pods = json.loads(self.kubectl("get", "pods", "--all-namespaces", "-o", "json"))["items"]
         uids = {pod["metadata"]["uid"] for pod in pods}
         alive = {uid[:8] for uid in uids}
         addresses = {pod["status"].get("podIP") for pod in pods}
         folders = (STATE / "nodes" / NAME, RUN / NAME)
         found = [line for line in running(NAME, folders) if _of_a_pod(line) and not _named(line, alive)]
-        for container in _engine("containers/json?all=true"):
+        containers = _engine("containers/json?all=true")
+        found += _strays({container["Id"] for container in containers})
+        for container in containers:
             if container["Labels"].get("binderops.dev/pod-uid") not in uids:
                 found.append(f"container {container['Names']} of no pod")
         found += [
@@ -156,15 +159,30 @@ def _lives(pid: int) -> bool:
 
 
 def _processes(*words: str) -> list[int]:
+    return [
+        pid
+        for pid, command in _commands()
+        if all(any(word in argument for argument in command) for word in words) and "podman" in command[0]
+    ]
+
+
+def _strays(containers: set[str]) -> list[str]:
+    """Monitors of the engine's that watch none of its containers; processes that a runtime made and nobody started."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if all(any(word in argument for argument in command) for word in words) and "podman" in command[0]:
-            found.append(int(entry.parent.name))
+    for pid, command in _commands():
+        if command[0].endswith("conmon") and any(str(RUN) in argument for argument in command):
+            watched = command[command.index("-c") + 1]
+            found += [] if watched in containers else [f"process {pid}: the monitor of {watched[:12]}"]
+        elif command[0].endswith("runc") and command[1:2] == ["init"]:
+            found.append(f"process {pid}: runc init")
     return found
+
+
+def _commands() -> Iterator[tuple[int, list[str]]]:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if command := entry.read_bytes().decode(errors="replace").rstrip("\0"):
+                yield int(entry.parent.name), command.split("\0")
 
 
 def _first_processes(uid: str) -> list[int]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from binderops.errors import EngineNotFoundError
 from binderops.podman.streams import RawStream
 from binderops.podman.transport import Transport
+from binderops.podman.unknown import end_unknown
 
 
 class Containers:
@@ -42,11 +43,14 @@ class Containers:
         """Remove it (with `force`, kill it first, after `timeout` s of grace); no error if it is gone."""
         params = {"force": str(force).lower(), "v": "true", "timeout": str(timeout)}
         try:
-            await self._transport.request(
+            response = await self._transport.request(
                 "DELETE", _path(name), params=params, doing=f"remove container {name}", deadline=timeout + 60.0
             )
         except EngineNotFoundError:
+            await end_unknown(name)
             return
+        for removed in response.json() or ():
+            await end_unknown(str(removed.get("Id")))
 
     async def inspect(self, name: str) -> dict[str, Any]:
         """What `podman inspect` shows."""
