@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +19,6 @@ from bench.processes import programs, pss
 from tests.e2e.conftest import DOMAIN, NAME, PORT, RUN, STATE
 from tests.e2e.killing import Killer
 from tests.e2e.listing import CGROUPS, running
-from tests.e2e.networks import until
 
 NODE, SOCKETS = STATE / "nodes" / NAME, RUN / NAME
 KINDS = "pods,secrets,configmaps,endpointslices,replicasets,serviceaccounts,leases,persistentvolumes,networkpolicies"
@@ -144,11 +144,17 @@ def nobody_left(kubectl: Any) -> None:
     for user in hub.users():
         hub.end(user)
 
-    def is_quiet() -> bool:
-        pods = kubectl("get", "pods", "-o", "name", "-l", "component in (singleuser-server, binderhub-build)")
-        return not pods.strip() and not hub.users() and Killer(kubectl, []).leftovers(keep="nobody") == []
+    def left() -> list[str]:
+        pods: list[str] = kubectl(
+            "get", "pods", "-o", "name", "-l", "component in (singleuser-server, binderhub-build)"
+        ).split()
+        users = [f"user {name}" for name in hub.users()]
+        return pods + users + Killer(kubectl, []).leftovers(keep="nobody")
 
-    until(is_quiet, "the last servers and builds to be gone", timeout=GONE)
+    deadline = time.monotonic() + GONE
+    while what := left():
+        assert time.monotonic() < deadline, f"{GONE:.0f} s after the last launch: {what}"
+        time.sleep(0.5)
     # As when their hour is over, which the day of these minutes does not wait for: hub and node hold them until then.
     kubectl("delete", "events", "--all", timeout=300)
 
