@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ import msgspec
 import yaml
 
 from binderops.errors import StateError, UsageError
+from binderops.node.files import write_whole
 from binderops.node.ranges import choose_ranges, networks_in_use
 
 DEFAULT_API_PORT = 6443
@@ -228,9 +228,4 @@ def _save(path: Path, config: NodeConfig) -> None:
     text += yaml.safe_dump(content, sort_keys=False)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".node.yaml.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(temporary).replace(path)
+    write_whole(path, text)

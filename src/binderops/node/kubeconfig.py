@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 
 import yaml
 
 from binderops.node.config import NodeConfig
+from binderops.node.files import write_whole
 
 
 def write_admin_kubeconfig(config: NodeConfig) -> None:
@@ -50,11 +50,7 @@ def _write(path: Path, config: NodeConfig, user: str) -> None:
         "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-{user}", "namespace": "default"}}],
         "current-context": name,
     }
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        yaml.safe_dump(content, stream, sort_keys=False)
-    temporary.replace(path)
+    write_whole(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def _data(path: Path) -> str:

@@ -13,7 +13,6 @@ Files in `STATE/nodes/NAME/pki` (0600 in a 0700 folder), NAME.crt and NAME.key e
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -28,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from binderops.errors import StateError
 from binderops.node.clock import VALID_FROM, at_least
 from binderops.node.config import NodeConfig
+from binderops.node.files import write_whole
 
 KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 NODE_GROUP = "binderops:node"
@@ -69,7 +69,7 @@ def ensure_pki(config: NodeConfig, *, now: datetime | None = None) -> None:
         if not _is_current(config.pki, leaf, authority, moment):
             _write_pair(config.pki, leaf.file, _issue(leaf, authority, end))
     if not (config.pki / "sa.key").exists():
-        _write(config.pki / "sa.key", _key_text(ec.generate_private_key(ec.SECP256R1())))
+        write_whole(config.pki / "sa.key", _key_text(ec.generate_private_key(ec.SECP256R1())))
 
 
 def ca_certificate(config: NodeConfig) -> str:
@@ -203,22 +203,10 @@ def _read_pair(folder: Path, name: str) -> _Pair:
 
 
 def _write_pair(folder: Path, name: str, pair: _Pair) -> None:
-    _write(folder / f"{name}.key", _key_text(pair.key))
-    _write(folder / f"{name}.crt", pair.certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(folder / f"{name}.key", _key_text(pair.key))
+    write_whole(folder / f"{name}.crt", pair.certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _key_text(key: ec.EllipticCurvePrivateKey) -> bytes:
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(encoding, form, serialization.NoEncryption())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a private file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

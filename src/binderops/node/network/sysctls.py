@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from binderops.errors import NetworkError
+from binderops.node.files import write_whole
 
 RECORD = Path("/run/binderops-sysctls.json")
 
@@ -44,9 +45,7 @@ class SysctlRecord:
             return
         record = {name: current[name] for name in wanted} | before
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        temporary.replace(self._path)
+        write_whole(self._path, json.dumps(record, indent=1), durable=False)  # it lies below /run
         write_sysctls(wanted)
 
     def raise_to(self, settings: Mapping[str, int]) -> None:

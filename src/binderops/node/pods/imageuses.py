@@ -8,6 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from binderops.node.files import write_whole
+
 log = structlog.get_logger(__name__)
 
 WRITE_SECONDS = 600.0
@@ -38,10 +40,8 @@ class ImageUses:
         return self._used[image]
 
     def _write(self, now: float) -> None:
-        new = self._path.with_name(f"{self._path.name}.new")
         try:
-            new.write_text(json.dumps(self._used), encoding="utf-8")
-            new.replace(self._path)
+            write_whole(self._path, json.dumps(self._used), durable=False)
         except OSError as error:  # a full disk is no reason not to make room
             if not self._told:
                 log.warning("the images' last uses cannot be written down", path=str(self._path), error=str(error))
