@@ -9,7 +9,7 @@ LANES ?= 2
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help keys soak hostile kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
+.PHONY: help keys soak purging hostile kill-lego soak-lego matrix-lego up down purge status test again unit fuzz-ingress e2e check bench docs charts lint types imports environment system reference
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,10 @@ kills: system environment charts  ## kill -9 of each piece during builds and lau
 
 interruptions: system environment charts  ## `up` ended at each step by Ctrl-C and kill -9; writes docs/develop/interruptions.md
 	@INTERRUPTIONS="$(or $(INTERRUPTIONS),1)" $(RUN)/pytest tests/e2e/test_e2e_interruptions.py -q -s
+
+purging: system environment charts  ## a whole deployment, purged, judged by listings of the whole machine: alone on it
+	@PURGING=1 BINDEROPS_E2E_NAME=purged BINDEROPS_E2E_PORT=18980 BINDEROPS_E2E_API=17543 \
+	  BINDEROPS_E2E_ADDRESS=198.51.100.7 $(RUN)/pytest tests/e2e/test_e2e_purging.py -q -s
 
 SOAK ?= 500
 

@@ -21,3 +21,7 @@ NODE_GONE = {
 NODE_RUNS = {
     r"file /(var/lib|run)/binderops/(nodes/)?lab(/|\s)": "what a node that runs writes in its own folders",
 }
+
+DEPLOYMENT_GONE = NODE_GONE | {
+    r"file /root(/|\s)": "caches of package managers, which other programs share",
+}
