@@ -56,13 +56,7 @@ async def in_chromium(n: int) -> Report:
         Series("  until the page moves on", "from opening the link to the request of the server's page", "s", moved),
         Series("the server opened directly", f"{told}; then its page in the same browser until the same", "s", bare),
         Series("  of it the page", "from opening the page of the server that runs", "s", opened),
-        Series(
-            "difference",
-            "launch minus the server opened directly after it",
-            "s",
-            [a - b for a, b in zip(launches, bare, strict=True)],
-            bar=0.5,
-        ),
+        Series.difference("launch minus the server opened directly after it", launches, bare, bar=0.5),
     ]
     return report
 

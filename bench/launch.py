@@ -42,14 +42,7 @@ async def known_image(n: int) -> Report:
             launches,
         ),
         Series("bare container", told, "s", bare),
-        Series(
-            "difference",
-            "launch minus the bare container after it",
-            "s",
-            [a - b for a, b in zip(launches, bare, strict=True)],
-            bar=0.3,
-            bar_p95=0.6,
-        ),
+        Series.difference("launch minus the bare container after it", launches, bare, bar=0.3, bar_p95=0.6),
         *where_time_goes(phases, ("built", "ready", "page")),
     ]
     return report
