@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench.launch import REQUIREMENTS, launch_example, notebook_base, open_folder, where_time_goes
+from bench.launch import REQUIREMENTS, launch_example, nobody_runs, notebook_base, open_folder, where_time_goes
 from bench.place import DIRECTORY, ENVIRONMENT
 from bench.report import Report, Series
 from binderops.cli.wiring import open_workspace
@@ -94,6 +94,7 @@ async def _built(workspace: Workspace, folder: Path) -> Launched:
     if not launched.result.built:
         raise RuntimeError(f"{folder} was not built: the figure would be a lie")
     await end_server(launched)
+    await nobody_runs(workspace)
     return launched
 
 

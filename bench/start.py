@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from bench.baseline import bare_container, recipe
-from bench.launch import free_port, launch_example
+from bench.launch import free_port, launch_example, nobody_runs
 from bench.place import DIRECTORY, ENVIRONMENT
 from bench.report import Report, Series
 from binderops.cli.wiring import open_workspace
@@ -23,6 +23,7 @@ async def bare_start(n: int) -> Report:
     workspace = open_workspace(DIRECTORY, ENVIRONMENT)
     first = await launch_example(workspace, DIRECTORY / "examples" / "hello")
     await end_server(first)
+    await nobody_runs(workspace)
     report = Report("bare-start", "the base and the stock stack in turn")
     ours, stock = [], []
     with tempfile.TemporaryDirectory(prefix="binderops-bench-") as folder:
