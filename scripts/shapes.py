@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from refusals import words
+
 Schema = dict[str, Any]
 
 TYPES: dict[str, Schema] = {
@@ -75,7 +77,7 @@ def _admit(schema: Schema, path: list[str], entry: Mapping[str, Any]) -> None:
     head, *rest = path
     properties = schema.setdefault("properties", {})
     if not rest:
-        properties.setdefault(head, {"description": f"refused: {entry.get('why') or 'use ' + str(entry.get('use'))}"})
+        properties.setdefault(head, {"description": f"refused: {words(entry)}"})
         return
     if head not in properties and schema.get("additionalProperties") is not False:
         return  # an open map admits it anyway

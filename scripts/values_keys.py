@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from refusals import words
+
 from binderops.binder import traits
 from charts import refused_of, schema_for
 
@@ -113,8 +115,7 @@ def _judged(path: str, leaf: Mapping[str, Any], refused: Mapping[str, Mapping[st
     parts = path.split(".")
     for entry in (refused.get(".".join(parts[:end])) for end in range(len(parts), 0, -1)):
         if entry:
-            use = f"use `{entry['use']}`" if entry.get("use") else str(entry.get("why") or "")
-            return Key(path, takes, REFUSED, use)
+            return Key(path, takes, REFUSED, words(entry, quote="`"))
     for end in range(len(parts), 0, -1):
         for switch in (f"{'.'.join(parts[:end])}.{name}" for name in ("enabled", "create")):
             # `when: set`: the name is gone, not what it switched.

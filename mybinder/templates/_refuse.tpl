@@ -1,6 +1,6 @@
 {{- /*
 Keys that are known and not honoured are refused by name: refused.yaml lists them, with `use` (the key that took its
-place) or `why`. An entry with `when: set` is refused whenever it is there; otherwise false and empty values pass.
+place, or `nothing`) and `why`. An entry with `when: set` is refused whenever it is there; otherwise false and empty values pass.
 */ -}}
 {{- define "mybinder.refuse" -}}
 {{- $chart := .Chart.Name -}}
@@ -12,7 +12,8 @@ place) or `why`. An entry with `when: set` is refused whenever it is there; othe
 {{- $at = ternary (get (ternary $at dict (kindIs "map" $at)) $part) nil (and (kindIs "map" $at) (hasKey (ternary $at dict (kindIs "map" $at)) $part)) -}}
 {{- end -}}
 {{- if or $at (and (eq ($entry.when | default "") "set") (not (kindIs "invalid" $at))) -}}
-{{- $found = append $found (printf "%s is refused: %s" $entry.key (ternary (printf "use %s" $entry.use) ($entry.why | default "not yet supported here") (not (empty $entry.use)))) -}}
+{{- $use := ternary "nothing instead" (printf "use %s" $entry.use) (eq $entry.use "nothing") -}}
+{{- $found = append $found (printf "%s is refused: %s" $entry.key (list $use $entry.why | compact | join ": ")) -}}
 {{- end -}}
 {{- end -}}
 {{- if $found -}}

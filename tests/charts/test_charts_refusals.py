@@ -9,6 +9,7 @@ import helm_python
 import pytest
 import yaml
 from tests.charts.conftest import ROOT, at, merge
+from tests.charts.keys.page import listed_keys, rows_about
 
 from binderops.binder import traits
 
@@ -43,8 +44,42 @@ def test_refused_by_name(render: Any, path: str, entry: dict[str, str]) -> None:
     candidates: tuple[Any, ...] = ({"x": "y"}, ["x"], 1)
     said = refusal(True) if path.endswith(FLAGS) else next(filter(None, map(refusal, candidates)), None)
     assert said, "the schema refuses every value of this key: the refusal that says what to do never speaks"
-    assert f"{entry['key']} is refused: " in said
-    assert (entry.get("use") or entry.get("why") or "") in said
+    use = "nothing instead" if entry["use"] == "nothing" else f"use {entry['use']}"
+    why = f": {entry['why']}" if "why" in entry else ""
+    assert f"  {entry['key']} is refused: {use}{why}\n" in said
+
+
+@pytest.mark.parametrize(("path", "entry"), ENTRIES, ids=[path for path, _ in ENTRIES])
+def test_what_to_use_instead_is_in_force(path: str, entry: dict[str, str]) -> None:
+    """Each key that a refusal names is honoured, or in force on a cluster; where there is none, it says why."""
+    if entry["use"] == "nothing":
+        assert entry["why"]
+        return
+    prefix = path.removesuffix(entry["key"])
+    for key in entry["use"].split(" and "):
+        assert in_force(prefix + key) or in_force(key), key
+
+
+def in_force(key: str) -> bool:
+    rows = rows_about(key, listed_keys())
+    return bool(rows) and all(row.shows for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("key", "holds"),
+    [
+        ("binderhub.config.BinderHub.hub_url", True),
+        ("binderhub.config.GitHubRepoProvider", True),
+        ("binderhub.jupyterhub.hub.config.BinderSpawner.cors_allow_origin", True),
+        ("binderhub.jupyterhub.proxy.chp.pdb", True),
+        ("binderhub.config.DockerRegistry.url", False),
+        ("binderhub.imageCleaner.host.dockerSocketDir", False),
+        ("binderhub.jupyterhub.httpRoute.parentRefs", False),
+        ("binderhub.nosuch", False),
+    ],
+)
+def test_a_key_that_is_refused_or_without_effect_is_not_in_force(key: str, holds: bool) -> None:
+    assert in_force(key) is holds
 
 
 def test_what_asks_for_nothing_passes(render: Any) -> None:

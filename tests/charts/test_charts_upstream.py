@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from tests.charts.keys.page import HONOURED, REFUSED, WITHOUT_EFFECT, Listed, listed_keys
+from tests.charts.keys.page import HONOURED, REFUSED, WITHOUT_EFFECT, Listed, listed_keys, rows_about
 from tests.charts.keys.upstream import FILE, expand, read_upstream
 
 UPSTREAM = read_upstream(FILE.read_text(encoding="utf-8"))
@@ -39,23 +40,15 @@ DIFFERS: dict[str, tuple[str, str]] = {
 }
 
 
-def row_of(key: str, page: Mapping[str, Listed]) -> list[Listed]:
-    """The page's rows about a key: its own, else that of an open map or a refusal above it, else those below it."""
-    parts = key.removesuffix(".*").split(".")
-    for end in range(len(parts), 0, -1):
-        above = ".".join(parts[:end])
-        for name in (above, f"{above}.*"):
-            row = page.get(name)
-            if row and (end == len(parts) or row.is_open or row.verdict == REFUSED):
-                return [row]
-    return [row for name, row in page.items() if name.startswith(f"{key.removesuffix('*').removesuffix('.')}.")]
+# What a refusal says: which keys took this one's place, or that none did, and why.
+INSTEAD = re.compile(r"use `\S+`( and `\S+`)*(: \S.*)?|nothing instead: \S.*")
 
 
 def faults(upstream: Mapping[str, str], page: Mapping[str, Listed]) -> list[str]:
     """What is wrong with the page, in words."""
     found = []
     for key, due in upstream.items():
-        rows = row_of(key, page)
+        rows = rows_about(key, page)
         verdicts = {row.verdict for row in rows}
         allowed = {DIFFERS[key][0]} if key in DIFFERS else ALLOWED[due]
         if not rows:
@@ -64,6 +57,8 @@ def faults(upstream: Mapping[str, str], page: Mapping[str, Listed]) -> list[str]
             found.append(f"{key} is {' and '.join(sorted(verdicts))}; {' or '.join(sorted(allowed))} is due")
         elif any(row.verdict != HONOURED and not row.why for row in rows):
             found.append(f"{key} is {' and '.join(sorted(verdicts))} without a reason")
+        elif any(row.verdict == REFUSED and not INSTEAD.fullmatch(row.why) for row in rows):
+            found.append(f"{key} is refused without what to use instead")
     return found
 
 
@@ -98,6 +93,17 @@ def test_a_key_that_is_missing_or_misjudged_is_named(key: str, due: str, said: s
 def test_a_reason_that_is_missing_is_named() -> None:
     page = {**listed_keys(), "binderhub.new": Listed(REFUSED, "")}
     assert faults({"binderhub.new": "L"}, page) == ["binderhub.new is refused without a reason"]
+
+
+@pytest.mark.parametrize("why", ["not yet supported", "use something else", "nothing instead: "])
+def test_a_refusal_without_what_to_use_instead_is_named(why: str) -> None:
+    page = {**listed_keys(), "binderhub.new": Listed(REFUSED, why)}
+    assert faults({"binderhub.new": "L"}, page) == ["binderhub.new is refused without what to use instead"]
+
+
+def test_every_refusal_of_the_page_says_what_to_use_instead() -> None:
+    silent = [key for key, row in listed_keys().items() if row.verdict == REFUSED and not INSTEAD.fullmatch(row.why)]
+    assert silent == []
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,15 @@ def listed_keys() -> Mapping[str, Listed]:
     finally:
         sys.path.pop(0)
     return {path: Listed(key.verdict, key.why, key.takes) for path, key in found.items()}
+
+
+def rows_about(key: str, page: Mapping[str, Listed]) -> list[Listed]:
+    """The page's rows about a key: its own, else that of an open map or a refusal above it, else those below it."""
+    parts = key.removesuffix(".*").split(".")
+    for end in range(len(parts), 0, -1):
+        above = ".".join(parts[:end])
+        for name in (above, f"{above}.*"):
+            row = page.get(name)
+            if row and (end == len(parts) or row.is_open or row.verdict == REFUSED):
+                return [row]
+    return [row for name, row in page.items() if name.startswith(f"{key.removesuffix('*').removesuffix('.')}.")]

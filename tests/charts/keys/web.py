@@ -76,6 +76,8 @@ _INGRESS = [
     Row("nameOverride", "own", "Deployment binder-own-controller", "spec.selector.matchLabels.app", apart="name"),
     Row("fullnameOverride", "own", "Deployment own-controller", "kind", "Deployment", apart="fullname"),
     Row("rbac.create", False, f"ClusterRole {NAME}", "", ABSENT, apart="no roles"),
+    Row("revisionHistoryLimit", 0, CONTROLLER, "spec.revisionHistoryLimit"),
+    Row("revisionHistoryLimit", 0, BACKEND, "spec.revisionHistoryLimit"),
     Row("controller.name", "front", f"Deployment {NAME}-front", "spec.selector.matchLabels.component", apart="front"),
     Row("controller.ingressClass", "own", CONTROLLER, ARGS, Has("own")),
     Row("controller.ingressClass", "own", "IngressClass own", "kind", "IngressClass"),

@@ -1,0 +1,22 @@
+"""What a refusal says, for the schemas and the page of keys; templates/_refuse.tpl of each chart says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NOTHING = "nothing"
+
+
+def words(entry: Mapping[str, Any], *, quote: str = "") -> str:
+    """What to use instead of a key of refused.yaml, and why; each key between two `quote`s."""
+    why = str(entry.get("why") or "")
+    if entry["use"] == NOTHING:
+        return f"nothing instead: {why}"
+    use = " and ".join(f"{quote}{key}{quote}" for key in successors(entry))
+    return f"use {use}" + (f": {why}" if why else "")
+
+
+def successors(entry: Mapping[str, Any]) -> list[str]:
+    """The keys that took a refused key's place: of its own chart, or from the top of the values."""
+    return [] if entry["use"] == NOTHING else str(entry["use"]).split(" and ")
