@@ -126,6 +126,38 @@ def test_every_environment_file(pods: Any, git_server: Any, registry: str) -> No
     assert inspected["repo2docker.ref"] == commit
 
 
+def test_options_that_an_operator_adds_show_in_the_image(pods: Any, git_server: Any, registry: str) -> None:
+    files = {"part/requirements.txt": "cowsay==6.1", "part/inside.txt": "", "requirements.txt": "not looked at"}
+    url, commit = git_server.add("options", files)
+    appendix = "ARG OPERATOR\nLABEL operator=$OPERATOR"
+    options = (
+        "--label=own=a label", "--build-arg=OPERATOR=one argument", "--appendix", appendix, "--subdir=part",
+        "--target-repo-dir=/srv/own", "--Repo2Docker.labels=traits=taken",
+    )  # fmt: skip
+    image = f"{registry}/r2d-options:1"
+    built = pods.build(url, commit, image, *options)
+    assert built.code == 0, built.text
+    ran = pods.run(image, "sh", "-c", "pwd; ls; python -c 'import cowsay; print(cowsay.__version__)'")
+    assert ran.stdout.split() == ["/srv/own", "inside.txt", "requirements.txt", "6.1"], ran.stderr
+    labels = json.loads(pods.podman("image", "inspect", image).stdout)[0]["Labels"]
+    assert {name: labels.get(name) for name in ("own", "operator", "traits")} == {
+        "own": "a label",
+        "operator": "one argument",
+        "traits": "taken",
+    }
+    refused = pods.build(url, commit, f"{registry}/r2d-options:2", "--own=yes").failure
+    assert "the option --own of repo2docker would change nothing" in refused
+
+
+def test_buildpacks_are_the_operators_where_it_names_them(pods: Any, git_server: Any, registry: str) -> None:
+    url, commit = git_server.add("buildpacks", {"requirements.txt": "", "index.ipynb": "{}"})
+    image, only = f"{registry}/r2d-buildpacks:1", "--Repo2Docker.buildpacks=repo2docker.buildpacks.DockerBuildPack"
+    assert "no buildpack of repo2docker takes" in pods.build(url, commit, image, only).failure
+    default = "--Repo2Docker.default_buildpack=binderops.build.uv_buildpack.UvBuildPack"
+    built = pods.build(url, commit, image, only, default)
+    assert built.code == 0, built.text
+
+
 def test_a_dockerfile_sees_the_machines_index_but_keeps_nothing(pods: Any, git_server: Any, registry: str) -> None:
     steps = ("FROM localhost/binderops/notebook", "RUN pip install --no-cache-dir cowsay==6.1", "RUN env > /tmp/env")
     url, commit = git_server.add("dockerfile", {"Dockerfile": "\n".join(steps)})

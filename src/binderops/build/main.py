@@ -13,8 +13,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from repo2docker.__main__ import make_r2d
 from repo2docker.app import Repo2Docker
+from repo2docker.contentproviders import Git
 from repo2docker.contentproviders.base import ContentProviderException
 from repo2docker.engine import ContainerEngineException
 from repo2docker.utils import R2dState
@@ -22,13 +22,12 @@ from repo2docker.utils import R2dState
 from binderops.authorities import trust_added_authorities
 from binderops.build.artifact import LocalArtifact
 from binderops.build.configuration import git_environment
+from binderops.build.options import chosen, parse
 from binderops.build.places import PodPlaces
 from binderops.build.providers import careful
 from binderops.build.stock import Unclaimed, probing
 from binderops.build.uv_buildpack import UvBuildPack
 from binderops.errors import BinderOpsError
-
-_ENGINE = "buildah"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,10 +43,26 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _application(argv: Sequence[str]) -> Repo2Docker:
-    application = make_r2d(["--engine", _ENGINE, *argv])
-    application.content_providers = [LocalArtifact, *map(careful, application.content_providers)]
-    application.buildpacks = [UvBuildPack, *map(probing, application.buildpacks), Unclaimed]
+    application, said = parse(argv)
+    own = chosen(application)
+    stock = application.trait_defaults("buildpacks")
+    if own.content_providers is None:
+        application.content_providers = [LocalArtifact, *map(careful, application.content_providers)]
+    else:
+        # An operator's own may claim any address, also one that looks like git's.
+        listed = [careful(each) if each is Git else each for each in own.content_providers]
+        application.content_providers = [LocalArtifact, *listed]
+    if own.buildpacks is None:
+        application.buildpacks = [UvBuildPack, *map(probing, application.buildpacks)]
+    else:
+        application.buildpacks = [probing(each) if each in stock else each for each in own.buildpacks]
+    if own.default_buildpack is None:
+        application.buildpacks = [*application.buildpacks, Unclaimed]
+    else:
+        application.default_buildpack = own.default_buildpack
     application.initialize()
+    if said:
+        application.log.info(said, extra={"phase": R2dState.BUILDING})
     return application
 
 

@@ -20,6 +20,7 @@ from binderops.build.uv_files import EnvironmentFiles
 from binderops.errors import BuildError
 
 _DEFAULT_BASE = "localhost/binderops/notebook:latest"
+_RENDERED = {"NB_USER", "NB_UID", "REPO_DIR"}
 
 
 class UvBuildPack(BuildPack):  # type: ignore[misc]
@@ -63,5 +64,10 @@ class UvBuildPack(BuildPack):  # type: ignore[misc]
             dockerfile = Path(folder) / "Dockerfile"
             dockerfile.write_text(self.render(build_args), encoding="utf-8")
             yield from client.build(
-                path=str(Path.cwd()), dockerfile=str(dockerfile), tag=image_spec, **extra_build_kwargs
+                path=str(Path.cwd()),
+                dockerfile=str(dockerfile),
+                tag=image_spec,
+                # What repo2docker adds itself is rendered; the rest is for an appendix, and for the steps' environment.
+                buildargs={name: value for name, value in build_args.items() if name not in _RENDERED},
+                **extra_build_kwargs,
             )

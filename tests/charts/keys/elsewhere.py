@@ -60,6 +60,10 @@ _BINDER = {
 }
 _PROVIDERS = "{RepoProvider,GitHubRepoProvider,GitLabRepoProvider,GitRepoProvider,LocalRepoProvider}"
 _OTHERS = {
+    **dict.fromkeys(
+        ("BuildExecutor.repo2docker_extra_args", "KubernetesBuildExecutor.repo2docker_extra_args"),
+        "tests/build/test_build_real.py::test_options_that_an_operator_adds_show_in_the_image",
+    ),
     "KubernetesBuildExecutor.log_tail_lines": f"{_KEYS}::test_late_watchers_get_as_many_lines_as_are_kept",
     "KubernetesCleaner.max_age": f"{_LAUNCHES}::test_a_build_that_takes_too_long",
     "Launcher.launch_timeout": f"{_LAUNCHES}::test_a_launch_that_takes_too_long",
