@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from binderops.errors import SpawnError
-from binderops.hub.spawn_hook import wait_until_served
+from binderops.hub.spawn_hook import LONGEST_ANSWER, wait_until_served
 
 NAME = "jupyter-a"
 
@@ -45,12 +46,14 @@ class Server:
     def __init__(self, *codes: int) -> None:
         self.codes = list(codes)
         self.paths: list[str] = []
+        self.body = b""
         outer = self
 
         class Api(RequestHandler):
             def get(self) -> None:
                 outer.paths.append(self.request.path)
                 self.set_status(outer.codes.pop(0) if len(outer.codes) > 1 else outer.codes[0])
+                self.write(outer.body)
 
         (socket,) = bind_sockets(0, "127.0.0.1")
         self.port = socket.getsockname()[1]
@@ -111,6 +114,16 @@ async def test_only_below_500_is_an_answer(codes: tuple[int, ...]) -> None:
     finally:
         server.close()
     assert len(server.paths) == len(codes)
+
+
+@pytest.mark.parametrize(("length", "is_taken"), [(LONGEST_ANSWER, True), (LONGEST_ANSWER + 1, False)])
+async def test_a_long_answer_is_none(server: Server, length: int, is_taken: bool) -> None:
+    """The image is its user's: what it answers does not fill the hub's memory."""
+    server.body = b"x" * length
+    server.listen()
+    expected = contextlib.nullcontext() if is_taken else pytest.raises(SpawnError, match="did not start in time")
+    with expected:
+        await launched(spawner(server.port, start_timeout=1), pod())
 
 
 async def test_it_sees_the_answer_within_milliseconds(server: Server) -> None:

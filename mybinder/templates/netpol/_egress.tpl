@@ -3,9 +3,10 @@
 {{- end }}
 
 {{- /* What no rule to the outside opens: private ranges, shared address space (RFC 6598: carriers, VPNs, some clouds' pods
-     and metadata), link-local addresses, networks of test benches (RFC 2544; VPNs use them, too), and what is nobody's. */ -}}
+     and metadata), link-local addresses, networks of test benches (RFC 2544; VPNs use them, too), and what is nobody's; and where clouds answer about a machine
+     outside these: Azure's 168.63.129.16, Oracle's 192.0.0.192 (IETF protocol assignments, RFC 6890). */ -}}
 {{- define "mybinder.closedRanges" -}}
-{{- concat (include "mybinder.privateRanges" . | fromJsonArray) (list "100.64.0.0/10" "169.254.0.0/16" "198.18.0.0/15" "240.0.0.0/4") | toJson -}}
+{{- concat (include "mybinder.privateRanges" . | fromJsonArray) (list "100.64.0.0/10" "168.63.129.16/32" "169.254.0.0/16" "192.0.0.0/24" "198.18.0.0/15" "240.0.0.0/4") | toJson -}}
 {{- end }}
 
 {{- /* An IPv4 range as two numbers, its first address and how many it holds: JSON [first, size]. */ -}}

@@ -25,14 +25,15 @@ _ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$")
 # Threads of our own: names that are slow to resolve keep nothing else of the program from resolving.
 _RESOLVERS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="resolve")
 
-# IANA's special-purpose registries (RFC 6890), without the documentation ranges: they lead nowhere, and stand for the
-# outside in tests and examples.
+# IANA's special-purpose registries (RFC 6890) and the address at which Azure answers about a machine. The documentation
+# ranges are open: they lead nowhere, and stand for the outside in tests and examples.
 _CLOSED_V4 = tuple(
     map(
         IPv4Network,
         (
-            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-            "192.0.0.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16",
+            "172.16.0.0/12", "192.0.0.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4",
+            "240.0.0.0/4",
         ),
     )
 )  # fmt: skip

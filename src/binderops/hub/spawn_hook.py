@@ -20,6 +20,7 @@ from binderops.errors import SpawnError
 
 LOOK_SECONDS = 0.01  # between looks at the reflector: a dictionary in memory
 ASK_SECONDS = 0.02  # between requests to the server
+LONGEST_ANSWER = 64 * 1024  # bytes
 ANSWER_SECONDS = 5.0  # for one answer: a server that has begun to listen may still be importing
 
 
@@ -69,6 +70,7 @@ async def _status(url: str) -> int:
             follow_redirects=False,
             connect_timeout=ANSWER_SECONDS,
             request_timeout=ANSWER_SECONDS,
+            decompress_response=False,
         )
     except (OSError, HTTPClientError):  # refused, unreachable, closed, timed out
         return 599
@@ -101,4 +103,5 @@ def _reason(status: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=1)
 def _client() -> AsyncHTTPClient:
     """A client of our own: the hub's has ten slots, which servers that answer slowly would hold."""
-    return SimpleAsyncHTTPClient(force_instance=True, max_clients=200)
+    # What is asked for is a status; the server is its user's, who may answer with anything.
+    return SimpleAsyncHTTPClient(force_instance=True, max_clients=200, max_body_size=LONGEST_ANSWER)

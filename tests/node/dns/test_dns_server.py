@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binderops.errors import MachineError
-from binderops.node.dns.listener import listening
+from binderops.node.dns.listener import MOST_OF_ONE, listening
 from binderops.node.dns.responder import Responder
 from binderops.node.dns.upstream import Upstream
 from binderops.node.dns.zone import Zone
@@ -206,6 +207,34 @@ async def test_the_cache_is_bounded(
         await upstream.resolve(dns.name.from_text(f"h{i}.example.org."), dns.rdatatype.A)
     assert resolver.asked.count("h3.example.org.") == 1
     assert resolver.asked.count("h0.example.org.") == 2
+
+
+def packets(*names: str) -> list[bytes]:
+    return [dns.message.make_query(name, "A").to_wire() for name in names]
+
+
+async def test_names_that_nobody_answers_keep_no_one_else_from_the_cluster(port: int, resolver: FakeResolver) -> None:
+    """One pod asks for thousands of them; the cluster's are answered all the same, and others' are forwarded."""
+    resolver.silent = True
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as flooding:
+        flooding.bind(("127.0.0.3", 0))
+        for packet in packets(*(f"never-{number}.example.org." for number in range(3000))):
+            flooding.sendto(packet, (ADDRESS, port))
+            await asyncio.sleep(0)
+        for name in ("hub.prod.svc.cluster.local.",) * 20:
+            assert addresses(await ask(port, name)) == ["10.77.16.9"]
+        assert len(resolver.asked) <= MOST_OF_ONE
+        resolver.silent = False
+        assert addresses(await ask(port, "pypi.org.")) == ["192.0.2.80"], "another's question is forwarded meanwhile"
+
+
+async def test_idle_connections_of_one_keep_no_one_else_out(port: int) -> None:
+    async with AsyncExitStack() as held:
+        for _ in range(200):
+            _, writer = await asyncio.open_connection(ADDRESS, port, local_addr=("127.0.0.3", 0))
+            held.push_async_callback(writer.wait_closed)
+            held.callback(writer.close)
+        assert addresses(await ask(port, "hub.prod.svc.cluster.local.", tcp=True)) == ["10.77.16.9"]
 
 
 async def test_a_taken_port_is_named(upstream: Upstream) -> None:

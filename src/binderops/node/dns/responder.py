@@ -29,8 +29,11 @@ class Responder:
         self._upstream = upstream
         self._domain = domain
 
-    async def respond(self, data: bytes, *, stream: bool = False) -> bytes | None:
-        """The answer to one packet; None for what is no question. Over UDP it is cut to what the client can take."""
+    async def respond(self, data: bytes, *, stream: bool = False, forward: bool = True) -> bytes | None:
+        """The answer to one packet; None for what is no question. Over UDP it is cut to what the client can take.
+
+        Without `forward`, None too for what the zone alone cannot answer: then nothing is waited for.
+        """
         try:
             query = dns.message.from_wire(data)
         except (dns.exception.DNSException, ValueError):
@@ -38,7 +41,8 @@ class Responder:
         if query.flags & dns.flags.QR:
             return None
         response = dns.message.make_response(query, recursion_available=True, our_payload=PAYLOAD_BYTES)
-        await self._fill(query, response)
+        if not await self._fill(query, response, forward=forward):
+            return None
         if stream:
             return response.to_wire(max_size=65535)
         limit = max(_SMALLEST_PAYLOAD, min(query.payload, PAYLOAD_BYTES)) if query.edns >= 0 else _SMALLEST_PAYLOAD
@@ -50,23 +54,26 @@ class Responder:
             cut.flags |= dns.flags.TC
             return cut.to_wire()
 
-    async def _fill(self, query: dns.message.Message, response: dns.message.Message) -> None:
+    async def _fill(self, query: dns.message.Message, response: dns.message.Message, *, forward: bool) -> bool:
         if (
             query.opcode() != dns.opcode.QUERY
             or len(query.question) != 1
             or query.question[0].rdclass != dns.rdataclass.IN
         ):
             response.set_rcode(dns.rcode.NOTIMP)
-            return
+            return True
         name, kind = query.question[0].name, query.question[0].rdtype
         found = self._zone().lookup(name.to_text(omit_final_dot=True), dns.rdatatype.to_text(kind))
+        if not forward and (found is None or found.follow is not None):
+            return False
         if found is not None:
             await self._own(found, kind, response)
-            return
+            return True
         reply = await self._upstream.resolve(name, kind)
         response.set_rcode(reply.rcode)
         response.answer.extend(reply.answer)
         response.authority.extend(reply.authority)
+        return True
 
     async def _own(self, found: Answer, kind: dns.rdatatype.RdataType, response: dns.message.Message) -> None:
         response.flags |= dns.flags.AA

@@ -7,6 +7,7 @@ import sys
 from binascii import a2b_hex
 
 from jupyterhub.utils import url_path_join
+from tornado.httpclient import AsyncHTTPClient
 
 sys.path.insert(0, os.environ.get("Z2JH_DIRECTORY", "/usr/local/etc/jupyterhub"))
 
@@ -43,6 +44,9 @@ def env_list(values):
 
 
 # --- the hub itself -------------------------------------------------------------------------------------------------
+
+# The hub asks users' servers whether they are there, and these may answer with anything. The proxy's routes fit, too.
+AsyncHTTPClient.configure(None, max_body_size=8 * 1024 * 1024)
 
 base_url = get_config("hub.baseUrl", "/")
 release = get_config("Release.Name", os.environ.get("HELM_RELEASE_NAME", ""))
