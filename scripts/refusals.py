@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 NOTHING = "nothing"
+UNLESS_OFF = "unless off"
 
 
 def words(entry: Mapping[str, Any], *, quote: str = "") -> str:
     """What to use instead of a key of refused.yaml, and why; each key between two `quote`s."""
-    why = str(entry.get("why") or "")
-    if entry["use"] == NOTHING:
-        return f"nothing instead: {why}"
     use = " and ".join(f"{quote}{key}{quote}" for key in successors(entry))
-    return f"use {use}" + (f": {why}" if why else "")
+    said = [f"use {use}" if use else "nothing instead", *([str(entry["why"])] if "why" in entry else [])]
+    off = f" (accepted while {quote}{entry['key']}.enabled{quote} is false)" if entry.get("when") == UNLESS_OFF else ""
+    return ": ".join(said) + off
 
 
 def successors(entry: Mapping[str, Any]) -> list[str]:

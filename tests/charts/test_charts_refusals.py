@@ -8,25 +8,11 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from tests.charts.conftest import ROOT, at, merge
+from tests.charts.conftest import at, merge
 from tests.charts.keys.page import listed_keys, rows_about
+from tests.charts.keys.refused import CHARTS, ENTRIES, PARTS
 
 from binderops.binder import traits
-
-# Where each chart's values stand below the meta chart's.
-CHARTS = {
-    ROOT / "mybinder": "",
-    ROOT / "charts/binderhub": "binderhub.",
-    ROOT / "charts/binderhub/charts/jupyterhub": "binderhub.jupyterhub.",
-    ROOT / "charts/nginx-ingress": "nginx-ingress.",
-    ROOT / "charts/kube-lego": "kube-lego.",
-}
-ENTRIES = [
-    (prefix + entry["key"], entry)
-    for chart, prefix in CHARTS.items()
-    for entry in yaml.safe_load((chart / "refused.yaml").read_text())["keys"]
-]
-
 
 FLAGS = ("enabled", "create", "hostNetwork")
 # A chart that is switched off refuses nothing.
@@ -46,7 +32,8 @@ def test_refused_by_name(render: Any, path: str, entry: dict[str, str]) -> None:
     assert said, "the schema refuses every value of this key: the refusal that says what to do never speaks"
     use = "nothing instead" if entry["use"] == "nothing" else f"use {entry['use']}"
     why = f": {entry['why']}" if "why" in entry else ""
-    assert f"  {entry['key']} is refused: {use}{why}\n" in said
+    off = f" (accepted while {entry['key']}.enabled is false)" if path in PARTS else ""
+    assert f"  {entry['key']} is refused: {use}{why}{off}\n" in said
 
 
 @pytest.mark.parametrize(("path", "entry"), ENTRIES, ids=[path for path, _ in ENTRIES])
@@ -88,6 +75,33 @@ def test_what_asks_for_nothing_passes(render: Any) -> None:
     assert len(soft) > 30
     assert render(*(at(path, None) for path in soft))
     assert render(*(at(path, False) for path in soft if path.endswith(FLAGS)))
+
+
+OWN = {"own": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    "value", [OWN, {"enabled": True}, {**OWN, "enabled": True}, {**OWN, "enabled": None}, {**OWN, "enabled": "no"}]
+)
+def test_parts_that_are_not_here_are_refused_unless_they_are_off(render: Any, value: Any) -> None:
+    """In 2018 some were unconditional: whoever sets something of theirs expects them to run."""
+    with pytest.raises(helm_python.HelmRenderError) as refused:
+        render(*(at(path, value) for path in PARTS if not path.startswith("binderhub.")))
+    assert str(refused.value).count("is refused: ") == len([path for path in PARTS if "." not in path])
+    for path in PARTS:
+        if "." in path:
+            with pytest.raises(helm_python.HelmRenderError, match=f"{path.partition('jupyterhub.')[2]} is refused: "):
+                render(at(path, value))
+
+
+@pytest.mark.parametrize("value", [{}, None, {"enabled": False}, {"enabled": None}, {**OWN, "enabled": False}])
+def test_parts_that_are_off_keep_their_values(render: Any, value: Any) -> None:
+    assert render(*(at(path, value) for path in PARTS))
+
+
+def test_the_parts_are_all_that_have_a_switch() -> None:
+    assert {"grafana", "prometheus", "binderhub.jupyterhub.scheduling.userScheduler"} <= set(PARTS)
+    assert len(PARTS) == 14
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,17 @@ ALLOWED = {
 }
 # Where what is here differs from what is due, and why.
 DIFFERS: dict[str, tuple[str, str]] = {
-    "binderhub.jupyterhub.scheduling.userScheduler.enabled": (
-        REFUSED,
-        "true would start a scheduler, which is not here",
-    ),
-    "binderhub.jupyterhub.scheduling.userPlaceholder.enabled": (REFUSED, "true would start placeholder pods"),
+    **{
+        f"binderhub.jupyterhub.scheduling.{key}": (
+            REFUSED,
+            f"upstream starts {part}, which are not here, unless told not to",
+        )
+        for part, keys in (
+            ("schedulers", expand("userScheduler.{enabled,nodeSelector,replicas,*}")),
+            ("placeholder pods", expand("userPlaceholder.{enabled,replicas,*}")),
+        )
+        for key in keys
+    },
     **{
         f"nginx-ingress.controller.{key}": (REFUSED, "true would have an effect on one machine too")
         for key in ("stats.enabled", "hostNetwork", "autoscaling.enabled")

@@ -1,6 +1,7 @@
 {{- /*
 Keys that are known and not honoured are refused by name: refused.yaml lists them, with `use` (the key that took its
-place, or `nothing`) and `why`. An entry with `when: set` is refused whenever it is there; otherwise false and empty values pass.
+place, or `nothing`) and `why`. An entry with `when: set` is refused whenever it is there; otherwise false and empty values pass. `when: unless
+off`: a map, of which anything is refused unless `enabled: false` stands beside it.
 */ -}}
 {{- define "kube-lego.refuse" -}}
 {{- $chart := .Chart.Name -}}
@@ -11,9 +12,15 @@ place, or `nothing`) and `why`. An entry with `when: set` is refused whenever it
 {{- range $part := splitList "." $entry.key -}}
 {{- $at = ternary (get (ternary $at dict (kindIs "map" $at)) $part) nil (and (kindIs "map" $at) (hasKey (ternary $at dict (kindIs "map" $at)) $part)) -}}
 {{- end -}}
+{{- $off := "" -}}
+{{- if eq ($entry.when | default "") "unless off" -}}
+{{- $off = printf " (accepted while %s.enabled is false)" $entry.key -}}
+{{- $part := ternary $at dict (kindIs "map" $at) -}}
+{{- $at = and (ne (toJson (get $part "enabled")) "false") (or (get $part "enabled") (omit $part "enabled")) -}}
+{{- end -}}
 {{- if or $at (and (eq ($entry.when | default "") "set") (not (kindIs "invalid" $at))) -}}
 {{- $use := ternary "nothing instead" (printf "use %s" $entry.use) (eq $entry.use "nothing") -}}
-{{- $found = append $found (printf "%s is refused: %s" $entry.key (list $use $entry.why | compact | join ": ")) -}}
+{{- $found = append $found (printf "%s is refused: %s%s" $entry.key (list $use $entry.why | compact | join ": ") $off) -}}
 {{- end -}}
 {{- end -}}
 {{- if $found -}}
