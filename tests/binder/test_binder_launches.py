@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import quote
 
+import httpx
 import pytest
 from tests.binder.cluster import NAMESPACE, Cluster, Run, line
 from tests.binder.conftest import MakeBinder, RunningHub, Served
@@ -83,7 +84,14 @@ async def test_a_launch_that_takes_too_long(hub: RunningHub) -> None:
         await launch(hub, "good:1", Traits(retries=1, launch_timeout=0.001))
 
 
-async def make_user_pod(binder: Binder, cluster: Cluster, name: str, image: str) -> None:
+# As the hub's spawner labels them: charts/test_charts_names compares.
+SERVER_LABELS = {"app": "jupyterhub", "component": "singleuser-server", "release": "release"}
+
+
+async def make_user_pod(
+    binder: Binder, cluster: Cluster, name: str, image: str, *, labels: dict[str, str] | None = None, seen: bool = True
+) -> None:
+    """A server's pod; with `seen`, once the binder knows of it."""
     async with cluster.client() as kube:
         await kube.create(
             {
@@ -92,13 +100,13 @@ async def make_user_pod(binder: Binder, cluster: Cluster, name: str, image: str)
                 "metadata": {
                     "name": name,
                     "namespace": NAMESPACE,
-                    "labels": {"app": "jupyterhub", "component": "singleuser-server"},
+                    "labels": SERVER_LABELS | (labels or {}),
                 },
                 "spec": {"containers": [{"name": "notebook", "image": image}]},
             }
         )
     async with asyncio.timeout(10):
-        while name not in {pod["metadata"]["name"] for pod in binder.pods.users}:
+        while seen and name not in {pod["metadata"]["name"] for pod in binder.pods.users}:
             await asyncio.sleep(0.01)
 
 
@@ -117,6 +125,38 @@ async def test_the_quota_of_all(make_binder: MakeBinder, cluster: Cluster, git_s
         metrics = served.binder.metrics.text().decode()
         assert 'binderhub_launch_count_total{provider="Git"' in metrics
         assert 'status="pod_quota"' in metrics
+
+
+async def test_servers_are_counted_whatever_the_hubs_chart_is_called(
+    served: Served, make_binder: MakeBinder, cluster: Cluster, git_server: GitServer
+) -> None:
+    """jupyterhub.nameOverride: their label `app` is that name. Those of another release are not this binder's."""
+    git_server.make("renamed", {"a": ""})
+    url = git_server.url("renamed")
+    cluster.on_build(url, good_build)
+    path = f"build/git/{quote(url, safe='')}/HEAD"
+    image = (await served.events(path))[-1]["image"]
+    await make_user_pod(served.binder, cluster, "jupyter-other", image, labels={"release": "other"}, seen=False)
+    try:
+        await make_user_pod(served.binder, cluster, "jupyter-own", image, labels={"app": "own"})
+        async with make_binder(values={"config": {"LaunchQuota": {"total_quota": 1}}}) as limited:
+            assert await total_of(limited) == (1, 1)
+            events = await limited.events(path)
+        assert events[-1]["message"] == "Too many users on this BinderHub! Try again soon.\n"
+        async with make_binder(per_repo_quota=1) as limited:
+            events = await limited.events(path)
+        assert events[-1]["message"] == f"Too many users running {url}! Try again soon.\n"
+    finally:
+        await remove_user_pod(cluster, "jupyter-other")
+        await remove_user_pod(cluster, "jupyter-own")
+
+
+async def total_of(served: Served) -> tuple[int, int]:
+    """What /health says of servers: how many run, how many may."""
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        checks = (await http.get(f"{served.url}health")).json()["checks"]
+    (quota,) = (check for check in checks if check["service"] == "Pod quota")
+    return quota["user_pods"], quota["quota"]
 
 
 async def test_the_quota_of_one_repository(

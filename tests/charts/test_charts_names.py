@@ -6,10 +6,16 @@ immutable, a claim under another name is another disk, and running servers know 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.charts.conftest import RELEASE, Rendered
+from tests.charts.keys.rows import Row
+from tests.charts.keys.world import World
+
+from binderops.binder.builds.pods import user_selector
+from binderops.kube.selectors import parse_labels
 
 R = RELEASE
 
@@ -213,3 +219,14 @@ def test_fullname_override(render: Any, override: str | None, hub: str, claim: s
     env = objects["Deployment", "binder"]["spec"]["template"]["spec"]["containers"][0]["env"]
     token = next(entry for entry in env if entry["name"] == "JUPYTERHUB_API_TOKEN")
     assert token["valueFrom"]["secretKeyRef"]["name"] == hub
+
+
+@pytest.mark.parametrize("override", [None, "own"])
+def test_the_binder_finds_users_pods_whatever_the_hubs_chart_is_called(
+    render: Any, tmp_path: Path, override: str | None
+) -> None:
+    objects = render({"binderhub": {"jupyterhub": {"nameOverride": override}}})
+    pod = World(objects, tmp_path / "hub").find(Row("", None, "Pod of a user"))
+    assert pod["metadata"]["labels"]["app"] == (override or "jupyterhub")
+    assert parse_labels(user_selector(R)).matches(pod["metadata"]["labels"])
+    assert not parse_labels(user_selector("another")).matches(pod["metadata"]["labels"])

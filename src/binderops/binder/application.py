@@ -82,7 +82,8 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
     metrics = Metrics()
     signer = _signer(settings)
     credentials = BuildCredentials(signer) if signer else None
-    pods = Pods(kube, build_namespace=settings.place.build_namespace, namespace=settings.place.namespace)
+    place = settings.place
+    pods = Pods(kube, build_namespace=place.build_namespace, namespace=place.namespace, release=place.release)
     hub_token = settings.binder.hub_api_token or settings.place.hub_api_token
     hub = Hub(settings.hub_api_url, hub_token, retries=settings.launcher.retries)
     registry = _registry(settings, signer)

@@ -15,18 +15,22 @@ from binderops.kube.informer import Informer
 from binderops.kube.kinds import POD, Object
 from binderops.kube.objects import is_deleting, metadata_of, name_of, parse_timestamp, status_of, uid_of
 
-USER_SELECTOR = "app=jupyterhub,component=singleuser-server"
 FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+def user_selector(release: str) -> str:
+    """What the pods of a release's users are labelled, as text. Their label `app` is the operator's (nameOverride)."""
+    return f"component=singleuser-server,release={release}"
 
 
 class Pods:
     """The pods that the binder looks at. `run` follows them until it is cancelled."""
 
-    def __init__(self, client: Client, *, build_namespace: str, namespace: str) -> None:
+    def __init__(self, client: Client, *, build_namespace: str, namespace: str, release: str) -> None:
         self.client = client
         self.build_namespace = build_namespace
         self._builds = Informer(client, POD, namespace=build_namespace, labels=SELECTOR)
-        self._users = Informer(client, POD, namespace=namespace, labels=USER_SELECTOR)
+        self._users = Informer(client, POD, namespace=namespace, labels=user_selector(release))
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._builds.subscribe(self._changed)
 
