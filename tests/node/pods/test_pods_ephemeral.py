@@ -87,6 +87,11 @@ def test_who_goes_first_when_the_disk_is_low(used: Any, gone: str | None) -> Non
     assert (chosen and chosen["metadata"]["name"]) == gone
 
 
+def test_who_cannot_be_measured_goes_first_of_all() -> None:
+    hidden, large = pod(None, name="hidden"), pod(None, name="large")
+    assert victim([(large, Usage({"c0": 900 * MEBI})), (hidden, Usage({"c0": 0}, whole=False))]) is hidden
+
+
 @pytest.mark.parametrize(
     ("room", "low"),
     [
@@ -135,22 +140,26 @@ async def test_a_tree_that_takes_too_long_is_left(tmp_path: Path) -> None:
 
 def test_open_files_without_a_name_count_and_those_in_memory_do_not(tmp_path: Path) -> None:
     assert tmp_path.stat().st_dev in (usage._disks(os.getpid()) or ()), "the tests' folder must be on a disk"
-    before = usage.unlinked([os.getpid()])
+    before = usage.unlinked([os.getpid()]) or 0
     with tempfile.TemporaryFile(dir=tmp_path) as file, tempfile.TemporaryFile(dir="/dev/shm") as memory:
         for each in (file, memory):
             each.write(b"x" * MEBI)
             each.flush()
         again = os.dup(file.fileno())
-        assert usage.unlinked([os.getpid()]) - before == MEBI
+        assert (usage.unlinked([os.getpid()]) or 0) - before == MEBI
         os.close(again)
     assert usage.unlinked([os.getpid()]) == before
     assert usage.unlinked([2**22 + 1]) == 0
 
 
+def test_too_many_open_files_are_not_counted_in_part() -> None:
+    assert usage.unlinked([os.getpid()], seconds=0) is None
+
+
 def test_a_file_that_is_only_mapped_counts(tmp_path: Path) -> None:
-    before = usage.unlinked([os.getpid()])
+    before = usage.unlinked([os.getpid()]) or 0
     descriptor = os.open(tmp_path, os.O_TMPFILE | os.O_RDWR)
     os.write(descriptor, b"x" * MEBI)
     with mmap.mmap(descriptor, MEBI):
         os.close(descriptor)
-        assert usage.unlinked([os.getpid()]) - before >= MEBI
+        assert (usage.unlinked([os.getpid()]) or 0) - before >= MEBI

@@ -27,10 +27,14 @@ WORTHWHILE = 32 << 20
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes on disk: of each container (its layer, its image's volumes, its log), and of each emptyDir."""
+    """Bytes on disk: of each container (its layer, its image's volumes, its log), and of each emptyDir.
+
+    Not `whole` where looking at all of it took too long: it keeps more than that, nobody knows how much.
+    """
 
     containers: Mapping[str, int] = field(default_factory=dict)
     volumes: Mapping[str, int] = field(default_factory=dict)
+    whole: bool = True
 
     @property
     def total(self) -> int:
@@ -92,16 +96,17 @@ def exceeded(pod: Object, usage: Usage) -> str:
 def victim(used: Iterable[tuple[Object, Usage]]) -> Object | None:
     """The pod that goes first when the disk is low; None where no pod keeps enough to matter.
 
-    First those that keep more than they requested, then the least important, then those furthest above their request.
+    First those whose use took too long to measure, then those that keep more than they requested, then the least
+    important, then those furthest above their request.
     """
     candidates = [
-        (usage.total - _requested(pod), _priority(pod), pod)
+        (not usage.whole, usage.total - _requested(pod), _priority(pod), pod)
         for pod, usage in used
-        if usage.total >= WORTHWHILE and _priority(pod) < CRITICAL
+        if (usage.total >= WORTHWHILE or not usage.whole) and _priority(pod) < CRITICAL
     ]
     if not candidates:
         return None
-    return max(candidates, key=lambda each: (each[0] > 0, -each[1], each[0]))[2]
+    return max(candidates, key=lambda each: (each[0], each[1] > 0, -each[2], each[1]))[3]
 
 
 def _containers(pod: Object) -> list[Mapping[str, Any]]:

@@ -2,13 +2,15 @@
 
 Looking at the file system costs nothing and is done every second. What each pod keeps is measured when the file
 system's use has changed by more than a pod could be forgiven, when it is low, and every ten seconds, as a kubelet
-does: what one pod writes while another's files go is no change of the whole.
+does: what one pod writes while another's files go is no change of the whole. Each pod is measured for itself, so that
+none hides another; one that takes too long to measure twice in a row is taken to keep too much.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +30,10 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
 MEASURE_SECONDS = 10.0
 GROWTH_BYTES, GROWTH_INODES = 32 << 20, 20_000
+AT_ONCE = 4
+"""Pods that are measured beside one another: one that takes long keeps few others waiting."""
+STRIKES = 2
+"""Measures in a row that took too long; once may be the machine's fault."""
 SHARE = 4
 """Unless the disk is low, measuring rests this many times as long as it took."""
 
@@ -49,17 +55,19 @@ class Evictor:
         self._not_before = 0.0
         self._not_after = 0.0
         self._low = False
+        self._strikes: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self._look()
+                await self.look()
             except (BinderOpsError, OSError) as error:
                 log.warning("what pods keep on disk cannot be measured", error=str(error))
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Once: measure where that is due, and evict who keeps too much."""
         room = usage.room_of(self._kit.config.state)
         shortage = room.shortage
         if bool(shortage) != self._low:
@@ -74,11 +82,27 @@ class Evictor:
         measured = await self._measure(workers)
         took = time.monotonic() - now
         self._not_before, self._not_after = now + took * (1 + SHARE), now + took + MEASURE_SECONDS
-        over = [(worker, why) for worker, found in measured if (why := ephemeral.exceeded(worker.pod, found))]
+        over = [(worker, why) for worker, found in measured if (why := self._why(worker, found))]
         for worker, why in over:
             worker.evict(why)
         if shortage and not over:
             self._relieve(measured, shortage)
+
+    def _why(self, worker: PodWorker, found: Usage) -> str:
+        """Which limit is passed; empty if none is, or nobody knows yet."""
+        uid = uid_of(worker.pod)
+        if found.whole:
+            self._strikes.pop(uid, None)
+        else:
+            self._strikes[uid] += 1
+        if why := ephemeral.exceeded(worker.pod, found):
+            return why
+        if self._strikes[uid] < STRIKES or not ephemeral.is_limited(worker.pod):
+            return ""
+        return (
+            "What the pod keeps on disk took too long to measure, twice: it has too many files, or open files "
+            f"({usage.DU_SECONDS:.0f} s for its folders, {usage.OPEN_FILES_SECONDS:.0f} s for open files). "
+        )
 
     def _relieve(self, measured: list[tuple[PodWorker, Usage]], shortage: str) -> None:
         """One pod goes at a time: what it kept is free before the next look."""
@@ -91,21 +115,27 @@ class Evictor:
         places = [(worker, await self._places(worker)) for worker in workers]
         alive = {identity for _, place in places for identity in place.engine_ids.values()}
         self._layers = {identity: found for identity, found in self._layers.items() if identity in alive}
-        folders = [
-            path
-            for _, place in places
-            for path in (*place.volumes.values(), *(path for paths in place.containers.values() for path in paths))
-        ]
+        known = {uid_of(worker.pod) for worker in workers}
+        self._strikes = Counter({uid: count for uid, count in self._strikes.items() if uid in known})
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def measure(worker: PodWorker, place: _Places) -> tuple[PodWorker, Usage]:
+            async with turns:
+                return worker, await self._usage(uid_of(worker.pod), place)
+
+        return list(await asyncio.gather(*(measure(*each) for each in places)))
+
+    async def _usage(self, uid: str, place: _Places) -> Usage:
+        folders = [*place.volumes.values(), *(path for paths in place.containers.values() for path in paths)]
         found = await usage.sizes(folders)
-        measured = []
-        for worker, place in places:
-            containers = {name: sum(found.get(path, 0) for path in paths) for name, paths in place.containers.items()}
-            for name, identity in place.engine_ids.items():
-                pids = cgroups.processes(self._kit.config.name, uid_of(worker.pod), identity)
-                containers[name] += await asyncio.to_thread(usage.unlinked, pids)
-            volumes = {name: found.get(path, 0) for name, path in place.volumes.items()}
-            measured.append((worker, Usage(containers, volumes)))
-        return measured
+        whole = not any(path.exists() for path in folders if path not in found)
+        containers = {name: sum(found.get(path, 0) for path in paths) for name, paths in place.containers.items()}
+        for name, identity in place.engine_ids.items():
+            pids = cgroups.processes(self._kit.config.name, uid, identity)
+            unnamed = await asyncio.to_thread(usage.unlinked, pids)
+            containers[name] += unnamed or 0
+            whole = whole and unnamed is not None
+        return Usage(containers, {name: found.get(path, 0) for name, path in place.volumes.items()}, whole)
 
     async def _places(self, worker: PodWorker) -> _Places:
         pod = worker.pod

@@ -27,7 +27,7 @@ def room_of(folder: Path) -> Room:
 
 
 async def sizes(folders: Sequence[Path], *, seconds: float = DU_SECONDS) -> dict[Path, int]:
-    """Bytes on disk below each folder; a file with several names counts once. What takes longer than `seconds` is 0.
+    """Bytes on disk below each folder; a file with several names counts once. What takes longer than `seconds` lacks.
 
     By coreutils' du: a hostile tree (deep, wide, of odd names) costs time there, not in this process.
     """
@@ -66,10 +66,11 @@ async def _until_null(stream: asyncio.StreamReader) -> bytes:
         return b""
 
 
-def unlinked(pids: Iterable[int], *, seconds: float = OPEN_FILES_SECONDS) -> int:
+def unlinked(pids: Iterable[int], *, seconds: float = OPEN_FILES_SECONDS) -> int | None:
     """Bytes of files on disk that these processes hold open and that no folder names: no `du` can see them.
 
-    Each file counts once. Files in memory (memfd, tmpfs) do not count: the memory limit has them.
+    Each file counts once. Files in memory (memfd, tmpfs) do not count: the memory limit has them. None where there are
+    so many that looking took longer than `seconds`: those that were looked at say nothing about the rest.
     """
     seen: dict[tuple[int, int], int] = {}
     devices: frozenset[int] | None = None
@@ -81,7 +82,7 @@ def unlinked(pids: Iterable[int], *, seconds: float = OPEN_FILES_SECONDS) -> int
             with contextlib.suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
                     if time.monotonic() > end:
-                        return sum(seen.values())
+                        return None
                     with contextlib.suppress(OSError):
                         found = entry.stat()
                         if stat.S_ISREG(found.st_mode) and found.st_nlink == 0 and found.st_dev in (devices or ()):
