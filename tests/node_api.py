@@ -25,19 +25,21 @@ START_SECONDS = 20.0
 class RunningApi:
     """One node's process, and requests to it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, aside: Path | None = None) -> None:
+        """`aside` holds what is no state: the log, and what lies below /run on a machine."""
         self.root = root
+        self._aside = aside or root
         self.name = "t" + secrets.token_hex(3)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
-        self.environment = os.environ | {"BINDEROPS_RUN": str(root / "run")}
+        self.environment = os.environ | {"BINDEROPS_RUN": str(self._aside / "run")}
 
     def start(self) -> None:
         command = [sys.executable, "-m", "binderops.node", "--state", str(self.root), "--name", self.name]
         self.kubeconfig.unlink(missing_ok=True)  # of a process that was killed: it is what is waited for
-        with (self.root / "node.log").open("ab") as log:
+        with (self._aside / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--api-port", str(self.port), "--api-only"],
                 env=self.environment,
@@ -47,6 +49,8 @@ class RunningApi:
         deadline = time.monotonic() + START_SECONDS
         while not self.kubeconfig.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait(timeout=15)
                 raise RuntimeError(f"the API did not start:\n{self.log()}")
             time.sleep(0.01)
 
@@ -56,11 +60,11 @@ class RunningApi:
         return self.process.wait(timeout=15)
 
     def log(self) -> str:
-        return (self.root / "node.log").read_text(errors="replace")
+        return (self._aside / "node.log").read_text(errors="replace")
 
     @property
     def config(self) -> NodeConfig:
-        return read_config(self.name, state_root=self.root, run_root=self.root / "run")
+        return read_config(self.name, state_root=self.root, run_root=self._aside / "run")
 
     @property
     def kubeconfig(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from pathlib import Path
 
 import yaml
@@ -12,13 +13,24 @@ from binderops.node.files import write_whole
 
 
 def write_admin_kubeconfig(config: NodeConfig) -> None:
-    """Write `STATE/nodes/NAME/kubeconfig`: who finds it can take the API for ready."""
-    _write(config.admin_kubeconfig, config, "admin")
+    """Write `STATE/nodes/NAME/kubeconfig`: who finds it can take the API for ready. OSError on a disk without room."""
+    _write(_withdrawn(config), config, "admin")
+    _withdrawn(config).replace(config.admin_kubeconfig)
+
+
+def withdraw_admin_kubeconfig(config: NodeConfig) -> None:
+    """Take back the word that the API is ready, by a rename: to give it again then wants no room on the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        config.admin_kubeconfig.replace(_withdrawn(config))
 
 
 def write_node_kubeconfig(config: NodeConfig) -> None:
     """Write what controllers, pods, network and dns use."""
     _write(config.node_kubeconfig, config, "node")
+
+
+def _withdrawn(config: NodeConfig) -> Path:
+    return config.admin_kubeconfig.with_name("kubeconfig.withdrawn")
 
 
 def server_url(config: NodeConfig) -> str:
@@ -50,7 +62,11 @@ def _write(path: Path, config: NodeConfig, user: str) -> None:
         "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-{user}", "namespace": "default"}}],
         "current-context": name,
     }
-    write_whole(path, yaml.safe_dump(content, sort_keys=False))
+    text = yaml.safe_dump(content, sort_keys=False)
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text(encoding="utf-8") == text:
+            return  # a disk that takes no byte keeps no node from starting
+    write_whole(path, text)
 
 
 def _data(path: Path) -> str:

@@ -25,13 +25,14 @@ from binderops.node import control
 from binderops.node.api import server
 from binderops.node.arguments import parse
 from binderops.node.config import NodeConfig, load_config, read_config
-from binderops.node.kubeconfig import write_admin_kubeconfig, write_node_kubeconfig
+from binderops.node.kubeconfig import withdraw_admin_kubeconfig, write_admin_kubeconfig, write_node_kubeconfig
 from binderops.node.pki import ensure_pki
 from binderops.node.rooms import Room, keep_running
 
 _log = structlog.get_logger("node")
 _STOP_SECONDS = 8.0
 _SETTLE_SECONDS = 20.0
+_ANNOUNCE_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,10 +67,11 @@ def _run(options: Namespace, given: Sequence[str]) -> int:
     )
     _raise_file_limit()
     with _only_process(config):
-        _tell_program(config, given)
-        ensure_pki(config)
-        write_node_kubeconfig(config)
-        config.admin_kubeconfig.unlink(missing_ok=True)  # it says that the API is ready
+        with _told("the node cannot start"):
+            withdraw_admin_kubeconfig(config)
+            _tell_program(config, given)
+            ensure_pki(config)
+            write_node_kubeconfig(config)
         _loop_runner()(_serve(config, api_only=options.api_only))
     return 0
 
@@ -90,7 +92,8 @@ async def _serve(config: NodeConfig, *, api_only: bool) -> None:
     _log.info("the node stops", pods="go on running")
     for task in (housekeeping, announcing, others, api, stopping):
         await end(task, within=_STOP_SECONDS)  # the API late: the rooms write through it while they stop
-    config.admin_kubeconfig.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a disk that turned read-only: whoever asks finds no API there
+        withdraw_admin_kubeconfig(config)
     if api in done and (error := api.exception()):
         raise error
 
@@ -136,7 +139,13 @@ async def _announce(config: NodeConfig, ready: asyncio.Event, settled: asyncio.E
             await settled.wait()
     except TimeoutError:
         _log.error("what runs here is not known yet; the API may tell what was", waited_seconds=_SETTLE_SECONDS)
-    write_admin_kubeconfig(config)
+    while True:
+        try:
+            write_admin_kubeconfig(config)
+            break
+        except OSError as error:  # nobody would learn that the API answers; whoever makes room does not know of this
+            _log.error("the kubeconfig cannot be written", path=str(config.admin_kubeconfig), error=str(error))
+            await asyncio.sleep(_ANNOUNCE_SECONDS)
     _log.info("the node is ready", kubeconfig=str(config.admin_kubeconfig))
 
 
@@ -167,6 +176,20 @@ def _tell_program(config: NodeConfig, given: Sequence[str]) -> None:
     """Write down of what code this process is made and what it was told, for who may have to start it anew."""
     told = {"code": program_digest(), "arguments": list(given)}
     (config.run / "program.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What the machine refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            what,
+            where=str(error.filename or "?"),
+            why=error.strerror or str(error),
+            hint="look at its file system: whether it has room (df), and takes writes (findmnt)",
+        ) from error
 
 
 @contextlib.contextmanager

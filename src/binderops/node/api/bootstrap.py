@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
+from binderops.errors import StoreFailedError
 from binderops.kube.schemas import schema_of
 from binderops.kube.selectors import from_label_selector
 from binderops.node.api.admission import SYSTEM_PRIORITIES
@@ -19,11 +22,14 @@ from binderops.node.api.roles import bootstrap_roles
 from binderops.node.config import NodeConfig
 from binderops.node.store import Record, Store
 
+_log = structlog.get_logger("api")
 Object = dict[str, Any]
 _MANAGER = "kube-apiserver"
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _BY_KIND: dict[tuple[str, str], Resource] = {(r.api_version, r.kind): r for r in RESOURCES if r.is_stored}
 _CLUSTER_ROLES = "clusterroles.rbac.authorization.k8s.io"
+_LOOK_SECONDS = 3600.0
+_RETRY_SECONDS = 30.0  # after the store took no write
 
 
 async def bootstrap(store: Store, config: NodeConfig) -> None:
@@ -59,12 +65,16 @@ async def aggregate_roles(store: Store) -> None:
 async def keep_aggregated(store: Store) -> None:
     """Aggregate anew whenever a ClusterRole changes, until cancelled."""
     watcher = store.watch(_CLUSTER_ROLES, lambda _: True, since=store.version)
-    await aggregate_roles(store)
     while True:
-        await watcher.wait(3600.0)
+        rest = _LOOK_SECONDS
+        try:
+            await aggregate_roles(store)
+        except StoreFailedError as error:  # the API serves the rules as they were
+            rest = _RETRY_SECONDS
+            _log.error("roles cannot be aggregated", error=str(error), next_seconds=rest)
+        await watcher.wait(rest)
         if watcher.closed.is_set():
             watcher = store.watch(_CLUSTER_ROLES, lambda _: True, since=store.version)
-        await aggregate_roles(store)
 
 
 async def _ensure(store: Store, wanted: Object, *, update: Any = None) -> None:

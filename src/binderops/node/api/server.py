@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from binderops.errors import MachineError
+from binderops.errors import MachineError, StoreFailedError
 from binderops.kube.objects import parse_timestamp
 from binderops.node.api.app import Application
 from binderops.node.api.authorization import Authorizer
@@ -179,14 +179,20 @@ async def _stop(server: _Server) -> None:
 
 
 async def _expire_events(store: Store) -> None:
-    """Remove Events an hour after they last happened (kube-apiserver's --event-ttl)."""
+    """Remove Events an hour after they last happened (kube-apiserver's --event-ttl), until cancelled."""
     while True:
-        limit = datetime.now(UTC) - _EVENT_LIFE
-        for record in store.records("events"):
-            if _last_seen(record.object()) < limit:
-                with contextlib.suppress(StaleRecordError):
-                    await store.delete(record)
+        try:
+            await _sweep(store, datetime.now(UTC) - _EVENT_LIFE)
+        except StoreFailedError as error:  # what is stored is still served; the next sweep may find room
+            _log.error("an Event cannot be removed", error=str(error), next_seconds=_SWEEP_EVERY)
         await asyncio.sleep(_SWEEP_EVERY)
+
+
+async def _sweep(store: Store, limit: datetime) -> None:
+    for record in store.records("events"):
+        if _last_seen(record.object()) < limit:
+            with contextlib.suppress(StaleRecordError):
+                await store.delete(record)
 
 
 def _last_seen(event: dict[str, Any]) -> datetime:

@@ -53,9 +53,9 @@ class Database:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # Secrets lie in it; -wal takes over the mode
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # Secrets lie in it; -wal takes over the mode
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=1.0)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             connection.execute("PRAGMA journal_mode=WAL")
@@ -65,9 +65,10 @@ class Database:
                 raise MachineError(
                     "the node's store is of another release", where=str(self._path), why=f"its format is {version}"
                 )
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-        except sqlite3.Error as error:
+            if version != _SCHEMA_VERSION:  # a store that is whole is opened on a full disk, too: nothing is written
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+        except (OSError, sqlite3.Error) as error:
             busy = "locked" in str(error)
             raise StoreFailedError(
                 "the node's store cannot be opened",
