@@ -39,6 +39,7 @@ DIFFERS: dict[str, tuple[str, str]] = {
         f"nginx-ingress.{part}.image.repository": (REFUSED, "upstream's image runs another program")
         for part in ("controller", "defaultBackend")
     },
+    "nginx-ingress.defaultBackend.extraArgs": (REFUSED, "flags of a program that does not run here"),
     **{
         f"binderhub.jupyterhub.singleuser.networkTools.{key}": (WITHOUT_EFFECT, "no privileged init container runs")
         for key in expand("{image.{name,tag,pullPolicy,pullSecrets},resources}")
@@ -85,6 +86,8 @@ def test_counts() -> None:
         ("binderhub.nosuch", "H", "stands nowhere"),
         ("binderhub.image.nosuch", "H", "stands nowhere"),
         ("binderhub.replicas.nosuch", "H", "stands nowhere"),
+        ("nginx-ingress.controller.service.*", "N", "stands nowhere"),
+        ("nginx-ingress.controller.service.nosuch", "N", "stands nowhere"),
         ("grafana.enabled", "H", "is refused; honoured is due"),
         ("binderhub.nodeSelector", "H", "is without effect; honoured is due"),
         ("binderhub.image.name", "R", "is honoured; refused is due"),

@@ -46,12 +46,17 @@ def listed_keys() -> Mapping[str, Listed]:
 
 
 def rows_about(key: str, page: Mapping[str, Listed]) -> list[Listed]:
-    """The page's rows about a key: its own, else that of an open map or a refusal above it, else those below it."""
+    """The page's rows about a key: its own, else that of an open map or a refusal above it, else those below it.
+
+    `X.*` is any key of X: only an open map has those, or a refusal of them all.
+    """
     parts = key.removesuffix(".*").split(".")
+    is_any = key.endswith(".*")
     for end in range(len(parts), 0, -1):
         above = ".".join(parts[:end])
-        for name in (above, f"{above}.*"):
+        is_own = end == len(parts) and not is_any
+        for name in (f"{above}.*", above) if is_any else (above, f"{above}.*"):
             row = page.get(name)
-            if row and (end == len(parts) or row.is_open or row.verdict == REFUSED):
+            if row and (is_own or row.is_open or row.verdict == REFUSED):
                 return [row]
-    return [row for name, row in page.items() if name.startswith(f"{key.removesuffix('*').removesuffix('.')}.")]
+    return [] if is_any else [row for name, row in page.items() if name.startswith(f"{key}.")]

@@ -68,6 +68,9 @@ _SETTINGS = {
     "worker-shutdown-timeout": ("93s", "worker_shutdown_timeout", 93),
 }
 
+_TIMES = {
+    "initialDelaySeconds": 31, "periodSeconds": 32, "failureThreshold": 33, "successThreshold": 1, "timeoutSeconds": 35,
+}  # fmt: skip
 _METRICS, _DEFAULT = f"Service {NAME}-controller-metrics", f"Service {NAME}-default-backend"
 _SERVICE = f"Service {NAME}-controller"
 
@@ -96,8 +99,7 @@ _INGRESS = [
     Row("controller.terminationGracePeriodSeconds", 61, CONTROLLER, f"{POD}.terminationGracePeriodSeconds"),
     Row("controller.lifecycle", {"preStop": {"exec": {"command": ["sleep", "9"]}}}, CONTROLLER, f"{BOX}.lifecycle"),
     Row("controller.dnsPolicy", "Default", CONTROLLER, f"{POD}.dnsPolicy"),
-    Row("controller.livenessProbe", {"periodSeconds": 31}, CONTROLLER, f"{BOX}.livenessProbe"),
-    Row("controller.readinessProbe", {"periodSeconds": 32}, CONTROLLER, f"{BOX}.readinessProbe"),
+    *(Row(f"controller.{name}", _TIMES, CONTROLLER, f"{BOX}.{name}") for name in ("livenessProbe", "readinessProbe")),
     Row("controller.defaultBackendService", "ns/other", CONTROLLER, ARGS, Has("ns/other")),
     Row("controller.metrics.enabled", True, _METRICS, "kind", "Service", base="local"),
     *_service("controller.metrics.service", _METRICS),
@@ -111,6 +113,8 @@ _INGRESS = [
     Row("controller.service.healthCheckNodePort", 30445, _SERVICE, "spec.healthCheckNodePort"),
     Row("defaultBackend.enabled", False, BACKEND, "", ABSENT, apart="no backend"),
     Row("defaultBackend.name", "last", f"Deployment {NAME}-last", "spec.selector.matchLabels.component", apart="front"),
+    Row("defaultBackend", {"replicaCount": 3, "minAvailable": "40%"}, f"PodDisruptionBudget {NAME}-default-backend",
+        "spec.minAvailable", "40%"),
     *_placed("defaultBackend.", BACKEND, "nginx-ingress-default-backend"),
     *_service("defaultBackend.service", _DEFAULT),
     Row("defaultBackend.service.servicePort", 81, _DEFAULT, "spec.ports.http.port"),
