@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from urllib.parse import quote
 
 import httpx
@@ -115,10 +116,40 @@ async def remove_user_pod(cluster: Cluster, name: str) -> None:
         await kube.delete(POD, name, NAMESPACE, grace_seconds=0)
 
 
-async def test_the_quota_of_all(make_binder: MakeBinder, cluster: Cluster, git_server: GitServer) -> None:
-    git_server.make("quota", {"a": ""})
+async def test_attempts_are_as_far_apart_as_the_operator_says(
+    make_binder: MakeBinder, cluster: Cluster, git_server: GitServer, token_realm: str
+) -> None:
+    git_server.make("broken-apart", {"a": ""})
+    url = git_server.url("broken-apart")
+    cluster.on_build(url, good_build)
+    launcher = {"retries": 3, "retry_delay": 0.4}
+    at: list[float] = []
+    async with (
+        make_binder(httpx.URL(token_realm).port or 0, values={"config": {"Launcher": launcher}}) as served,
+        httpx.AsyncClient(timeout=60, trust_env=False) as client,
+        client.stream(
+            "GET",
+            f"{served.url}build/git/{quote(url, safe='')}/HEAD",
+            headers={"Accept": "text/event-stream"},
+        ) as answer,
+    ):
+        async for text in answer.aiter_lines():
+            if "failed, retrying" in text or '"failed"' in text:
+                at.append(time.monotonic())
+            if len(at) == 3:
+                break
+    # Each pause is twice the one before; with the default they take four seconds, and eight.
+    assert at[1] - at[0] >= 0.4
+    assert at[2] - at[1] >= 0.8
+    assert at[2] - at[0] < 12
+
+
+@pytest.mark.parametrize("name", ["LaunchQuota", "KubernetesLaunchQuota"])
+async def test_the_quota_of_all(name: str, make_binder: MakeBinder, cluster: Cluster, git_server: GitServer) -> None:
+    if not (git_server.root / "quota").exists():
+        git_server.make("quota", {"a": ""})
     path = f"build/git/{quote(git_server.url('quota'), safe='')}/HEAD"
-    async with make_binder(values={"config": {"LaunchQuota": {"total_quota": 0}}}) as served:
+    async with make_binder(values={"config": {name: {"total_quota": 0}}}) as served:
         (event,) = await served.events(path)
         assert event["message"] == "Too many users on this BinderHub! Try again soon.\n"
         assert "status_code" not in event

@@ -107,6 +107,27 @@ async def test_an_image_is_built_copied_there_and_found_there(
     assert {"service": "Docker registry", "ok": True} in health["checks"]
 
 
+async def test_one_that_is_named_but_not_used_gets_nothing(
+    make_binder: MakeBinder,
+    own_registry: DockerRegistry,
+    registry: RunningRegistry,
+    cluster: Cluster,
+    git_server: GitServer,
+    token_realm: str,
+) -> None:
+    git_server.make("not-used", {"requirements.txt": ""})
+    url = git_server.url("not-used")
+    cluster.on_build(url, good_build)
+    values = {"registry": {"name": registry.host, "url": f"http://{own_registry.running.host}"}}
+    async with make_binder(httpx.URL(token_realm).port or 0, values=values, use_registry=False) as served:
+        ready = (await served.events(path_of(url)))[-1]
+        assert ready["phase"] == "ready", ready
+        image = Reference.parse(ready["image"])
+        assert image.registry == registry.host
+        assert await served.binder.registry.head_manifest(image.repository, image.tag) is not None
+    assert not list(own_registry.storage.rglob("*used*"))
+
+
 def build_until_away(own_registry: DockerRegistry) -> Script:
     """A build at whose end the operator's registry is away."""
 

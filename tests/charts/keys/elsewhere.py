@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tests.charts.keys.upstream import expand
 
-_HTTP, _LAUNCHES, _GITHUB, _KEYS, _SETTINGS = (
-    f"tests/binder/test_binder_{name}.py" for name in ("http", "launches", "github", "keys", "settings")
+_HTTP, _LAUNCHES, _GITHUB, _KEYS, _OWN_REGISTRY = (
+    f"tests/binder/test_binder_{name}.py" for name in ("http", "launches", "github", "keys", "own_registry")
 )
 _OWN_PAGES = f"{_HTTP}::test_the_operators_own_pages_and_files"
 _WORDS = f"{_KEYS}::test_pages_say_what_the_operator_wrote"
 _BANS = f"{_HTTP}::test_bans_cors_and_a_base_url"
 _HUB = f"{_KEYS}::test_which_hub_it_is"
+_STORED = f"{_OWN_REGISTRY}::test_an_image_is_built_copied_there_and_found_there"
 _SPECS = f"{_GITHUB}::test_quotas_and_bans"
 _ASKED = f"{_KEYS}::test_github_is_asked_as_the_operator_says"
 
@@ -46,7 +47,7 @@ _BINDER = {
     "hub_api_token": _HUB,
     "hub_url": _HUB,
     "hub_url_local": _HUB,
-    "image_prefix": f"{_SETTINGS}::test_the_prefix_holds_the_builders_version",
+    "image_prefix": _STORED,
     "log_tail_lines": f"{_KEYS}::test_late_watchers_get_as_many_lines_as_are_kept",
     "normalized_origin": _HUB,
     "per_repo_quota": f"{_LAUNCHES}::test_the_quota_of_one_repository",
@@ -56,7 +57,7 @@ _BINDER = {
     "template_path": _OWN_PAGES,
     "template_variables": _OWN_PAGES,
     "tornado_settings": _BANS,
-    "use_registry": f"{_SETTINGS}::test_an_operators_registry_is_used_unless_told_not_to",
+    "use_registry": f"{_OWN_REGISTRY}::test_one_that_is_named_but_not_used_gets_nothing",
 }
 _PROVIDERS = "{RepoProvider,GitHubRepoProvider,GitLabRepoProvider,GitRepoProvider,LocalRepoProvider}"
 _OTHERS = {
@@ -68,9 +69,9 @@ _OTHERS = {
     "KubernetesCleaner.max_age": f"{_LAUNCHES}::test_a_build_that_takes_too_long",
     "Launcher.launch_timeout": f"{_LAUNCHES}::test_a_launch_that_takes_too_long",
     "Launcher.retries": f"{_LAUNCHES}::test_a_server_that_does_not_start_is_tried_again_and_then_told",
-    "Launcher.retry_delay": f"{_LAUNCHES}::test_a_server_that_does_not_start_is_tried_again_and_then_told",
+    "Launcher.retry_delay": f"{_LAUNCHES}::test_attempts_are_as_far_apart_as_the_operator_says",
     "LaunchQuota.total_quota": f"{_LAUNCHES}::test_the_quota_of_all",
-    "KubernetesLaunchQuota.total_quota": f"{_SETTINGS}::test_traits_are_inherited_as_traitlets_does",
+    "KubernetesLaunchQuota.total_quota": f"{_LAUNCHES}::test_the_quota_of_all",
     "RateLimiter.limit": f"{_HTTP}::test_the_rate_limit",
     "RateLimiter.period_seconds": f"{_KEYS}::test_the_period_of_the_rate_limit",
     "GitRepoProvider.allowed_protocols": f"{_KEYS}::test_protocols_of_git",
@@ -92,7 +93,7 @@ _OTHERS = {
     ),
     **dict.fromkeys(
         expand(f"{_PROVIDERS}.git_credentials"),
-        "tests/binder/test_binder_builds.py::test_its_environment",
+        "tests/binder/test_binder_credentials.py::test_a_build_is_given_them",
     ),
 }
 IN_A_BINDER = {
