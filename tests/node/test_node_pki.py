@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -99,3 +100,58 @@ def test_certificates_made_in_1970_are_good_once_the_clock_is_right_and_before(c
         made = certificate(config, name)
         assert made.not_valid_before_utc == datetime(1970, 1, 1, tzinfo=UTC)
         assert made.not_valid_after_utc > now
+
+
+@pytest.mark.root
+def test_a_first_start_that_ended_at_any_write_is_gone_on_with(tmp_path: Path) -> None:
+    failures = 0
+    for room in range(1, 64):
+        folder = tmp_path / str(room)
+        folder.mkdir()
+        _run("mount", "-t", "tmpfs", "-o", f"size={room * 4096}", "none", str(folder))
+        try:
+            try:
+                config = load_config("local", state_root=folder)
+                ensure_pki(config)
+            except OSError:
+                failures += 1
+                _run("mount", "-o", "remount,size=1m", str(folder))
+                config = load_config("local", state_root=folder)
+                ensure_pki(config)
+            else:
+                break
+            made = serials(config)
+            authority = certificate(config, "ca")
+            for name in LEAVES:
+                certificate(config, name).verify_directly_issued_by(authority)
+            ensure_pki(config)
+            assert serials(config) == made
+        finally:
+            _run("umount", str(folder))
+    assert failures >= 2 * (1 + len(LEAVES)), "fewer than there are files"
+
+
+@pytest.mark.parametrize("lost", ["ca.crt", "ca.key"])
+@pytest.mark.parametrize("left", ["leaves", "store"])
+def test_half_a_ca_that_was_in_use_is_not_made_anew(config: NodeConfig, lost: str, left: str) -> None:
+    ensure_pki(config)
+    (config.pki / lost).unlink()
+    if left == "store":
+        config.store.touch()
+        for name in LEAVES:
+            (config.pki / f"{name}.crt").unlink()
+    with pytest.raises(StateError, match="restore both ca files"):
+        ensure_pki(config)
+
+
+def test_halves_of_two_cas_are_named(config: NodeConfig, tmp_path: Path) -> None:
+    ensure_pki(config)
+    other = load_config("other", state_root=tmp_path)
+    ensure_pki(other)
+    (config.pki / "ca.key").write_bytes((other.pki / "ca.key").read_bytes())
+    with pytest.raises(StateError, match=r"ca\.key is not the key of ca\.crt"):
+        ensure_pki(config)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, capture_output=True, timeout=20, check=True)

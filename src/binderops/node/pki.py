@@ -57,7 +57,8 @@ class _Pair(NamedTuple):
 def ensure_pki(config: NodeConfig, *, now: datetime | None = None) -> None:
     """Make what is missing, near its end, or for other addresses than the node has now.
 
-    Raises StateError when a file of the CA cannot be read: a new CA would cut off every pod, so none is made unasked.
+    Raises StateError when a file of the CA cannot be read: a new CA would cut off every pod, so none is made unasked;
+    OSError when the disk takes no write: what was made until then is kept, and gone on with the next time.
     """
     told = now or datetime.now(UTC)
     moment = at_least(told, config.pki / "ca.crt")
@@ -92,25 +93,35 @@ def _leaves(config: NodeConfig) -> tuple[_Leaf, ...]:
 
 
 def _ensure_authority(config: NodeConfig, now: datetime) -> _Pair:
-    certificate_path, key_path = config.pki / "ca.crt", config.pki / "ca.key"
-    if certificate_path.exists() or key_path.exists():
+    if _was_made(config):
         try:
-            return _read_pair(config.pki, "ca")
+            authority = _read_pair(config.pki, "ca")
+            if authority.certificate.public_key() != authority.key.public_key():
+                raise ValueError("ca.key is not the key of ca.crt")
         except (OSError, ValueError, TypeError) as error:
             raise StateError(
                 "the node's CA cannot be read",
-                where=str(certificate_path),
+                where=str(config.pki / "ca.crt"),
                 why=str(error),
                 hint="restore both ca files from a backup, or remove the node",
             ) from error
+        return authority
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"binderops-node-{config.name}")])
     builder = _builder(name, name, key.public_key(), now + _CA_LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
     authority = _Pair(builder.sign(key, hashes.SHA256()), key)
+    (config.pki / "ca.crt").unlink(missing_ok=True)  # of a half that is made anew: it must not meet another key
     _write_pair(config.pki, "ca", authority)
     return authority
+
+
+def _was_made(config: NodeConfig) -> bool:
+    """Whether there is a CA. Half of one that signed nothing is what a crash or a full disk left of the first start."""
+    halves = [(config.pki / name).exists() for name in ("ca.crt", "ca.key")]
+    signed = any((config.pki / f"{leaf.file}.crt").exists() for leaf in _leaves(config))
+    return all(halves) or signed or config.store.exists()
 
 
 def _issue(leaf: _Leaf, authority: _Pair, end: datetime) -> _Pair:
