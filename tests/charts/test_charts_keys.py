@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.charts.keys.elsewhere import IN_A_BINDER, NO_ROW
 from tests.charts.keys.page import WITHOUT_EFFECT, listed_keys
 from tests.charts.keys.refused import PARTS
 from tests.charts.keys.rows import ABSENT, Has, Lacks, Row, Text, found_at, matches, packed
+from tests.charts.keys.taken import refusals
 from tests.charts.keys.world import World
 
 ROWS: list[Row] = [*meta.ROWS, *binderhub.ROWS, *traits.ROWS, *hub.ROWS, *users.ROWS, *web.ROWS]
@@ -58,6 +60,25 @@ def test_a_key_shows(world: MakeWorld, group: int, row: Row) -> None:
     assert not matches(without, row.expected), f"{row.key} shows where it is not set: {without!r}"
     found = world(row.base, rows).find(row)
     assert matches(found, row.expected), f"{row.key} does not show at {row.target}, {row.place}: {found!r}"
+
+
+@pytest.mark.parametrize("group", range(len(GROUPS)), ids=[f"{rows[0].key}, {len(rows)}" for rows in GROUPS])
+def test_the_api_takes_what_keys_make(world: MakeWorld, group: int) -> None:
+    rows = tuple(GROUPS[group])
+    assert [words for obj in world(rows[0].base, rows).made for words in refusals(obj)] == []
+
+
+CHOICES = {
+    key: listed.takes.split(", ") for key, listed in listed_keys().items() if listed.shows and ", " in listed.takes
+}
+
+
+@pytest.mark.parametrize("number", range(max(map(len, CHOICES.values()))))
+def test_the_api_takes_every_value_of_a_choice(render: Render, tmp_path: Path, number: int) -> None:
+    """The first value of each such key in one render, the second of each in another, …"""
+    chosen = [at(key, values[number % len(values)]) for key, values in CHOICES.items()]
+    made = World(render(BASES["static volume"], *chosen), tmp_path / "hub").made
+    assert [words for obj in made for words in refusals(obj)] == []
 
 
 def untested(shown: Mapping[str, Any], rows: list[Row]) -> list[str]:

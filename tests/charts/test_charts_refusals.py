@@ -14,7 +14,7 @@ from tests.charts.keys.refused import CHARTS, ENTRIES, PARTS
 
 from binderops.binder import traits
 
-FLAGS = ("enabled", "create", "hostNetwork")
+FLAGS = ("enabled", "create", "hostNetwork", "disableHttpPort")
 # A chart that is switched off refuses nothing.
 ON = merge(at("kube-lego.enabled", True), at("kube-lego.config.LEGO_EMAIL", "admin@example.org"))
 
@@ -180,6 +180,17 @@ def test_metadata_server_stays_shut(render: Any, values: dict[str, Any], message
     with pytest.raises(helm_python.HelmRenderError, match=message):
         render(values)
     assert render(merge(values, at("binderhub.jupyterhub.singleuser.cloudMetadata.blockWithIptables", False)))
+
+
+@pytest.mark.parametrize("service", ["binderhub", "binderhub.jupyterhub.hub", "binderhub.jupyterhub.proxy"])
+def test_a_service_of_ours_is_not_another_hosts_name(render: Any, service: str) -> None:
+    with pytest.raises(helm_python.HelmValuesError, match="'ClusterIP', 'NodePort', 'LoadBalancer'"):
+        render(at(f"{service}.service.type", "ExternalName"))
+
+
+def test_a_claim_for_all_is_named(render: Any) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match=r"singleuser\.storage\.static\.pvcName is missing"):
+        render(at("binderhub.jupyterhub.singleuser.storage.type", "static"))
 
 
 def test_one_refusal_helper() -> None:

@@ -31,6 +31,7 @@ DIFFERS: dict[str, tuple[str, str]] = {
         )
         for key in keys
     },
+    "binderhub.jupyterhub.proxy.service.disableHttpPort": (REFUSED, "a Service without a port is refused by the API"),
     **{
         f"nginx-ingress.controller.{key}": (REFUSED, "true would have an effect on one machine too")
         for key in ("stats.enabled", "hostNetwork", "autoscaling.enabled")

@@ -117,7 +117,6 @@ _PROXY = [
     *service("service", "Service proxy-public"),
     *addresses("service", "Service proxy-public"),
     Row("service.labels", labels("proxy-service-labels"), "Service proxy-public", "metadata.labels"),
-    Row("service.disableHttpPort", True, "Service proxy-public", "spec.ports.http", ABSENT, apart="no http"),
     Row("service.extraPorts", [PORT], "Service proxy-public", "spec.ports", AMONG),
     Row("service.nodePorts.http", 30080, "Service proxy-public", "spec.ports.http.nodePort"),
     Row("service.loadBalancerSourceRanges", ["192.0.2.0/24"], "Service proxy-public", "spec.loadBalancerSourceRanges"),

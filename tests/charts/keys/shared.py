@@ -42,7 +42,8 @@ def a_container(word: str) -> dict[str, Any]:
 
 def resources(word: str) -> dict[str, Any]:
     """What a container may use: another amount for each component."""
-    return {"limits": {"memory": f"{len(word)}Gi", "own.example/is": word}, "requests": {"memory": f"{len(word)}Mi"}}
+    limits = {"memory": f"{len(word)}Gi", f"own.example/{word}": "1"}
+    return {"limits": limits, "requests": {"memory": f"{len(word)}Mi"}}
 
 
 def toleration(word: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ _STORAGE = [
     Row("extraLabels", labels("storage-extralabels"), CLAIM, "metadata.labels"),
     Row("capacity", "7Gi", CLAIM, "spec.resources.requests.storage"),
     Row("extraVolumes", [volume("user-extravolumes")], USER, "spec.volumes", AMONG),
-    Row("extraVolumeMounts", [volume_mount("user-extravolumemounts")], USER, f"{BOX}.volumeMounts", AMONG),
+    Row("extraVolumeMounts", [volume_mount("user-extravolumes")], USER, f"{BOX}.volumeMounts", AMONG),
     Row("static.pvcName", "homes", USER, "spec.volumes.home.persistentVolumeClaim.claimName", base="static volume"),
     Row("static.subPath", "s/{username}", USER, f"{HOME}.subPath", "s/binder-examples-hello-abc12345",
         base="static volume"),

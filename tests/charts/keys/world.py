@@ -14,7 +14,7 @@ import pytest
 import yaml
 from jupyterhub.app import JupyterHub
 from jupyterhub_idle_culler import IdleCuller  # type: ignore[import-untyped]
-from tests.charts.conftest import NAMESPACE, RELEASE, Rendered
+from tests.charts.conftest import NAMESPACE, RELEASE, Object, Rendered
 from tests.charts.keys.rows import ABSENT, Row, found_at
 from tests.hub.release import PASSWORDS, load_hub, spawner_of
 
@@ -42,6 +42,19 @@ class World:
         if found is None:
             return ABSENT
         return found_at(_opened(found) if kind == "Secret" else found, row.place)
+
+    @property
+    def made(self) -> list[Object]:
+        """All objects: those that are rendered, and the pods and claims that hub and binder would make of them."""
+        made = list(self._objects.values())
+        if ("ConfigMap", "hub") in self._objects:
+            spawner, pod, claim = self._spawned
+            made.append({**pod, "apiVersion": "v1", "kind": "Pod"})
+            if spawner.storage_pvc_ensure:
+                made.append({**claim, "apiVersion": "v1", "kind": "PersistentVolumeClaim"})
+        if ("Deployment", "binder") in self._objects:
+            made.append(self._build)
+        return made
 
     @property
     def _programs(self) -> Mapping[str, Callable[[], Any]]:
