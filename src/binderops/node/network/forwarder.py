@@ -33,6 +33,8 @@ ROUNDS = 16
 """How many buffers one connection may move before others get their turn."""
 
 PAUSE_SECONDS = 0.05
+LINGER_SECONDS = 30.0
+"""How long a client may keep its end open after the server closed its own, unless it still takes what was sent."""
 LONGEST_REQUEST_BYTES = 1 << 20
 _TCP_USER_TIMEOUT = 18
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -62,6 +64,7 @@ class Forwarder:
         self._connections: dict[int, Connection] = {}
         self._talks: dict[int, tuple[socket.socket, bytearray]] = {}
         self._ready: deque[Connection] = deque()
+        self._lingering: deque[tuple[float, Connection, int]] = deque()
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._stopped = False
         self._epoll.register(control.fileno(), select.EPOLLIN)
@@ -69,7 +72,7 @@ class Forwarder:
     def run(self) -> None:
         """Serve until told to stop."""
         while not self._stopped:
-            for descriptor, _ in self._epoll.poll(0 if self._ready else -1):
+            for descriptor, _ in self._epoll.poll(self._patience()):
                 if descriptor in self._connections:
                     self._queue(self._connections[descriptor])
                 elif descriptor in self._listeners:
@@ -82,6 +85,28 @@ class Forwarder:
                 connection = self._ready.popleft()
                 connection.queued = False
                 self._move(connection)
+            self._close_lingering()
+
+    def _patience(self) -> float:
+        """How long nothing has to be done if nothing happens (s; -1: for ever)."""
+        if self._ready:
+            return 0
+        return max(0.0, self._lingering[0][0] - time.monotonic()) if self._lingering else -1
+
+    def _linger(self, connection: Connection) -> None:
+        self._lingering.append((time.monotonic() + LINGER_SECONDS, connection, _left(connection)))
+
+    def _close_lingering(self) -> None:
+        """Close what its server closed some time ago, where the client does neither read nor close."""
+        now = time.monotonic()
+        while self._lingering and self._lingering[0][0] <= now:
+            _, connection, before = self._lingering.popleft()
+            if connection.ends[0].fileno() < 0:
+                continue
+            if connection.pending[1] is not None and _left(connection) != before:
+                self._linger(connection)
+            else:
+                self._close(connection)
 
     def _greet(self) -> None:
         with contextlib.suppress(OSError):
@@ -239,6 +264,8 @@ class Forwarder:
                     connection.ended[source] = True
                     with contextlib.suppress(OSError):
                         writer.shutdown(socket.SHUT_WR)
+                    if source == 1:
+                        self._linger(connection)
                     return False
                 data = self._buffer[:count]
             try:
@@ -266,6 +293,12 @@ class Forwarder:
         for end in connection.ends:
             self._connections.pop(end.fileno(), None)
             end.close()
+
+
+def _left(connection: Connection) -> int:
+    """Bytes that were read for the client and that its socket has not taken yet."""
+    data = connection.pending[1]
+    return 0 if data is None else len(data)
 
 
 def main() -> None:
