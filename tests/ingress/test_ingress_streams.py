@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,6 +99,32 @@ async def test_requests_at_every_moment_of_twenty_reloads_are_answered(
         await asyncio.wait_for(asking, 10)
     assert len(answers) > RELOADS
     assert set(answers) == {200}
+
+
+async def test_one_address_that_holds_all_it_may_keeps_no_other_out(front: Any, make: Any) -> None:
+    front.settings = replace(front.settings, requests_of_one=20)
+    request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: %s\r\nUpgrade: websocket\r\n\r\n"
+
+    async def ask(address: str, connection: bytes) -> tuple[bytes, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port, local_addr=(address, 0))
+        writer.write(
+            request % connection if connection == b"upgrade" else request.replace(b"Upgrade", b"X") % connection
+        )
+        return (await asyncio.wait_for(reader.readline(), 10)).split()[1], writer
+
+    async with make("echo")("a") as echo:
+        rule = make("rule")("a.test", ("/", "Prefix", "a"))
+        await front.serve([make("ingress")("one", rule)], [make("service")("a", echo.port)])
+        held = [await ask("127.0.0.2", b"upgrade") for _ in range(20)]
+        assert {status for status, _ in held} == {b"101"}
+        for connection in (b"upgrade", b"close"):
+            status, writer = await ask("127.0.0.2", connection)
+            assert status == b"503"
+            writer.close()
+        status, writer = await ask("127.0.0.3", b"close")
+        assert status == b"200"
+        for _, each in [(status, writer), *held]:
+            each.close()
 
 
 async def test_alike_secrets_and_routes_are_no_reload(front: Any, make: Any, authority: Authority) -> None:

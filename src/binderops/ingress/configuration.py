@@ -19,6 +19,7 @@ from binderops.ingress.routing import Host, Location, Routing
 from binderops.ingress.tls import Tls
 
 GENERATION = "@generation@"  # stands for the digest of the configuration: the proxy puts it in, and asks nginx for it
+CONNECTIONS = 16384  # of one worker; a request that is passed on has two
 _NOTHING = 'return 404 "nothing is served at this address\\n";'
 
 
@@ -33,6 +34,7 @@ class Settings:
     health_port: int = 9913
     metrics_port: int = 9914
     workers: int = 1
+    requests_of_one: int = 2048  # at once from one address, event streams and websockets among them
     drain_seconds: int = 3600  # how long an old worker may live for its websockets after a reload
     ipv6: bool = False
     ssl_protocols: str = "TLSv1.2 TLSv1.3"
@@ -74,7 +76,7 @@ def _head(settings: Settings) -> list[str]:
         f"worker_shutdown_timeout {settings.drain_seconds}s;",
         f"pid {folder}/nginx.pid;",
         "error_log stderr warn;",
-        "events { worker_connections 8192; }",
+        f"events {{ worker_connections {CONNECTIONS}; }}",
         "http {",
         "  access_log off;",
         "  server_tokens off;",
@@ -92,6 +94,10 @@ def _head(settings: Settings) -> list[str]:
         "  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }",
         '  map "$scheme $http_host" $public_port { default $server_port; "~:(?<named>[0-9]+)$" $named;'
         ' "~^https [^:]+$" 443; "~^http [^:]+$" 80; }',
+        # Who has an IPv6 network has all of its addresses (as far as they are written without "::" in its first half).
+        '  map $remote_addr $client_network { default $remote_addr; "~^(?<network>(?:[0-9a-f]+:){4})" $network; }',
+        "  limit_conn_zone $client_network zone=clients:10m;",
+        f"  limit_conn clients {settings.requests_of_one};",
         "  proxy_http_version 1.1;",
         "  proxy_set_header Host $http_host;",
         "  proxy_set_header Upgrade $http_upgrade;",
