@@ -15,6 +15,8 @@ import pytest
 from tests.disks import fail, fill_but, repair, small_disk
 
 from binderops.cli.disk import with_disk_named
+from binderops.cli.images import publish_all
+from binderops.delivery.progress import Silent, Step
 from binderops.errors import ImageError
 from binderops.images import (
     ImagePlaces,
@@ -31,6 +33,7 @@ from binderops.images.engine import ImageEngine
 from binderops.images.progress import ImageProgress
 from binderops.images.rootfs import REPOSITORY_OF_ROOT, root_options
 from binderops.podman.tears import torn_images
+from binderops.state.layers import read_layers
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
@@ -252,19 +255,47 @@ async def test_own_images_are_built_after_the_platforms_and_follow_what_they_sta
     assert await outcome() == {"notebook"}
 
 
+class Said(Silent):
+    """What an action says on its way."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def say(self, step: str, text: str, *, fraction: float | None = None) -> None:
+        self.texts.append(text)
+
+
 async def test_published_images_are_locked_by_the_digest_that_the_registry_has(
-    state: Path, project: Sources, registry: str, monkeypatch: pytest.MonkeyPatch
+    state: Path, project: Sources, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The operator's own among them, as `images publish` does it: the lock lies in the repository, and is placed."""
     monkeypatch.setattr("binderops.images.building.prepare_build_base", _nothing)
-    built = await build_images(state, progress=lambda _: None, settings=MachineSettings(), sources=project)
-    told: list[ImageProgress] = []
-    lock = await publish_images(state, f"{registry}/example/binder", progress=told.append, insecure=True)
-    assert set(lock.images) == set(built.images) == {event.image for event in told if event.state == "built"}
+    root, told = tmp_path / "repository", Said()
+    (root / "images/tool").mkdir(parents=True)
+    (root / "images/tool/Containerfile").write_text("FROM localhost/binderops/base\nCOPY tool /tool\n")
+    (root / "images/tool/tool").write_text("what the operator wrote")
+    own = own_images(root, sources=project)
+    built = await build_images(state, progress=lambda _: None, settings=MachineSettings(), sources=project, own=own)
+    target = f"{registry}/example/binder"
+    digests = await publish_all(root, state, target, credentials=None, insecure=True, step=Step(told, "publish"))
+    lock = read_lock(root / "images.lock.yaml")
+    assert set(lock.images) == set(built.images) == {"platform", "notebook", "build", "tool"}
+    assert digests == {name: image.digest for name, image in lock.images.items()}
+    assert {text.partition(": ")[0] for text in told.texts} >= set(lock.images)
     accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
     async with httpx.AsyncClient(base_url=f"http://{registry}/v2/example/binder/", headers=accepted) as client:
         for name, image in lock.images.items():
-            assert image.repository == f"{registry}/example/binder/{name}"
-            answer = await client.head(f"{name}/manifests/{image.digest}")
+            assert image.repository == f"{target}/{name}"
+            answer = await client.get(f"{name}/manifests/{image.digest}")
             assert (answer.status_code, answer.headers["docker-content-digest"]) == (200, image.digest)
+        layers = (await client.get(f"tool/manifests/{lock.images['tool'].digest}")).json()["layers"]
+        blob = (await client.get(f"tool/blobs/{layers[-1]['digest']}")).content
+    with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
+        file = archive.extractfile("tool")
+        assert file and file.read() == b"what the operator wrote"
+
+    places = {"tool": ["extra.tool.image"]}
+    layers = read_layers(root, [], owner="prod", generated=[root / "images.lock.yaml"], images=places)
+    assert layers.merged["extra"] == {"tool": {"image": {"name": f"{target}/tool", "tag": lock.images["tool"].digest}}}
     with pytest.raises(ImageError, match="pushing the image build failed"):
-        await publish_images(state, "127.0.0.1:9/x", progress=told.append, insecure=True)
+        await publish_images(state, "127.0.0.1:9/x", progress=lambda _: None, insecure=True)
