@@ -273,7 +273,10 @@ WITHOUT_EFFECT: dict[tuple[str, str], str] = {
             "registry_credentials": _OWN_CREDENTIAL,
         }.items()
     },
-    ("BinderHub", "executor_threads"): "nothing here runs in threads",
+    (
+        "BinderHub",
+        "executor_threads",
+    ): "waiting for Kubernetes takes no threads; builds are limited by concurrent_build_limit",
     ("RateLimiter", "clean_seconds"): "windows are forgotten as they end",
 }
 
