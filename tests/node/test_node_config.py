@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -19,6 +21,30 @@ def test_first_start_chooses_ranges_and_the_second_keeps_them(tmp_path: Path) ->
     assert second.run == tmp_path / "run" / "local"
     assert second.image_stores == (tmp_path / "images" / "storage",)
     assert read_config("local", state_root=tmp_path, run_root=tmp_path / "run") == first
+
+
+def test_who_only_reads_settings_writes_none(tmp_path: Path) -> None:
+    config = load_config("local", state_root=tmp_path)
+    path = config.state / "node.yaml"
+    path.write_text(path.read_text() + "# told by a start that was a moment later\n")
+    before = path.read_bytes()
+    assert read_config("local", state_root=tmp_path) == config
+    assert path.read_bytes() == before
+    load_config("local", state_root=tmp_path)
+    assert path.read_bytes() != before, "a start writes them as it understood them"
+
+
+def test_nodes_that_start_for_the_first_time_together_have_ranges_apart(tmp_path: Path) -> None:
+    names = [f"n{number}" for number in range(8)]
+    together = threading.Barrier(len(names))
+
+    def start(name: str) -> NodeConfig:
+        together.wait(20)
+        return load_config(name, state_root=tmp_path)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        nodes = list(pool.map(start, names))
+    assert len({text for node in nodes for text in (node.pod_range, node.service_range)}) == 2 * len(names)
 
 
 def test_the_budget_of_images_is_what_the_command_line_says(tmp_path: Path) -> None:

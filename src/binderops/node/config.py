@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 import yaml
 
 from binderops.errors import StateError, UsageError
-from binderops.node.files import write_whole
+from binderops.node.files import locked, write_whole
 from binderops.node.ranges import choose_ranges, networks_in_use
 
 DEFAULT_API_PORT = 6443
@@ -142,38 +144,57 @@ def load_config(
 
     `state_root` is the machine's state folder (`/var/lib/binderops`), `run_root` the folder of sockets (default:
     `$BINDEROPS_RUN`, else `/run/binderops`). Raises UsageError for a name, range or port that cannot be, or a range
-    other than the kept one; StateError when `node.yaml` cannot be understood.
+    other than the kept one; StateError when `node.yaml` cannot be understood, OSError when it cannot be written.
     """
+    _check_name(name)
+    nodes = state_root / "nodes"
+    nodes.mkdir(parents=True, exist_ok=True)
+    given = {"api_port": api_port, "host_addresses": host_addresses, "image_budget": image_budget}
+    with locked(nodes):  # two nodes that start for the first time would choose the same ranges
+        config = _settle(name, state_root, run_root, given, pod_range, service_range)
+        _save(config)
+    return config
+
+
+def read_config(name: str, *, state_root: Path = DEFAULT_STATE, run_root: Path | None = None) -> NodeConfig:
+    """Return the settings of a node that was started before, and write nothing; UsageError when there is none."""
+    _check_name(name)
+    path = state_root / "nodes" / name / "node.yaml"
+    if not path.exists():
+        raise UsageError(
+            f"there is no node {name}", where=str(path), hint=f"start it: python -m binderops.node --name {name}"
+        )
+    return _settle(name, state_root, run_root)
+
+
+def _check_name(name: str) -> None:
     try:
         valid_name(name)
     except ValueError as error:
         raise UsageError("this node cannot have that name", where=name, why=str(error)) from None
+
+
+def _settle(
+    name: str,
+    state_root: Path,
+    run_root: Path | None,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    pod_range: str | None = None,
+    service_range: str | None = None,
+) -> NodeConfig:
     path = state_root / "nodes" / name / "node.yaml"
     kept = _read(path) if path.exists() else None
     settings: dict[str, Any] = dict(kept or {})
     settings.update(
         name=name, state=path.parent, run=(run_root or Path(os.environ.get("BINDEROPS_RUN", DEFAULT_RUN))) / name
     )
-    given = {"api_port": api_port, "host_addresses": host_addresses, "image_budget": image_budget}
     settings.update({key: value for key, value in given.items() if value is not None})
     settings.setdefault("image_stores", (state_root / "images" / "storage",))
     _settle_ranges(settings, kept, pod_range, service_range)
     try:
-        config = msgspec.convert(settings, NodeConfig, dec_hook=_path)
+        return msgspec.convert(settings, NodeConfig, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise UsageError(f"node {name} cannot have these settings", where=str(path), why=str(error)) from None
-    _save(path, config)
-    return config
-
-
-def read_config(name: str, *, state_root: Path = DEFAULT_STATE, run_root: Path | None = None) -> NodeConfig:
-    """Return the settings of a node that was started before; UsageError when there is none."""
-    path = state_root / "nodes" / name / "node.yaml"
-    if not path.exists():
-        raise UsageError(
-            f"there is no node {name}", where=str(path), hint=f"start it: python -m binderops.node --name {name}"
-        )
-    return load_config(name, state_root=state_root, run_root=run_root)
 
 
 def _settle_ranges(
@@ -219,8 +240,9 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _save(path: Path, config: NodeConfig) -> None:
+def _save(config: NodeConfig) -> None:
     """Write `node.yaml` so that a crash leaves the old file or the new one, never half of one."""
+    path = config.state / "node.yaml"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     content = msgspec.to_builtins(config, enc_hook=str)
     del content["state"], content["run"]

@@ -55,16 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: Namespace, given: Sequence[str]) -> int:
     keep_apart()
     logs.configure(options.log)
-    config = load_config(
-        options.name,
-        state_root=options.state,
-        run_root=options.run,
-        api_port=options.api_port,
-        host_addresses=tuple(options.host_address) if options.host_address else None,
-        pod_range=options.pod_range,
-        service_range=options.service_range,
-        image_budget=options.image_budget,
-    )
+    with _told("the node's settings cannot be kept"):
+        config = load_config(
+            options.name,
+            state_root=options.state,
+            run_root=options.run,
+            api_port=options.api_port,
+            host_addresses=tuple(options.host_address) if options.host_address else None,
+            pod_range=options.pod_range,
+            service_range=options.service_range,
+            image_budget=options.image_budget,
+        )
     _raise_file_limit()
     with _only_process(config):
         with _told("the node cannot start"):

@@ -79,8 +79,7 @@ def _teardown(config: NodeConfig) -> list[str]:
         nft(f"delete table ip {node_table(config.name)}\n")
     run_program(["ip", "link", "delete", config.bridge], check=False)
     stays = firewalls.remove_accepts(config)
-    if not any(is_bridge(str(link["ifname"])) for link in ip_json("link", "show", "type", "bridge")):
-        stays += _restore_settings()
+    stays += _restore_settings()
     log.info("network removed", node=config.name, stays=stays)
     return stays
 
@@ -89,7 +88,12 @@ def _restore_settings() -> list[str]:
     if docker.forwards():  # it found forwarding on, and would have switched it on
         return [
             f"{name} = {value}: Docker forwards too"
-            for name, value in SysctlRecord().restore(but={_FORWARDING}).items()
+            for name, value in SysctlRecord().restore(but={_FORWARDING}, unless=_others_run).items()
         ]
-    SysctlRecord().restore()
+    SysctlRecord().restore(unless=_others_run)
     return []
+
+
+def _others_run() -> bool:
+    """Whether a node is left, or has begun: its bridge is made before it changes a setting."""
+    return any(is_bridge(str(link["ifname"])) for link in ip_json("link", "show", "type", "bridge"))
