@@ -18,7 +18,7 @@ from binderops.node.pods.status import View
 from binderops.node.pods.units import Unit
 
 POD = {"metadata": {"name": "brief", "namespace": "default", "uid": "5e2f0000"}, "spec": {"containers": []}}
-RUNNING = record_of({"Id": "a1", "State": {"Status": "running", "Pid": 1}})
+RUNNING = record_of({"Id": "a1", "State": {"Status": "running"}})
 ANSWER = {"Id": "a1", "State": {"Status": "exited", "ExitCode": 3}}
 
 

@@ -76,7 +76,7 @@ class Containers:
         await unit.stop_probing()
         address = sandbox.address if sandbox else ""
         record = await ending.stop_container(self._kit, self._pod(), unit.view, address=address, grace=grace)
-        if record is not None:
+        if record is not None and record.state != "running":
             await self._note_end(unit, record)
 
     def follow(self, unit: Unit, sandbox: Sandbox) -> None:
@@ -110,12 +110,12 @@ class Containers:
             unit.probing = asyncio.create_task(unit.prober.run())
 
     async def note_exit(self, unit: Unit, record: Record) -> None:
-        """The process of `record` has ended: take over how."""
+        """The process of `record` may have ended: take over how. While it lives nothing changes."""
         killed = cgroups.oom_kills(self._kit.config.name, uid_of(self._pod()), record.id) > 0
         current = await ending.final_record(self._kit, record)
         if killed and current.exit_code != 0:
             current = current._replace(oom_killed=True)
-        if unit.view.record is not None and unit.view.record.id == record.id:
+        if current.state != "running" and unit.view.record is not None and unit.view.record.id == record.id:
             await self._note_end(unit, current)
 
     def last_words(self, view: View, record: Record) -> str:

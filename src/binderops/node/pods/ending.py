@@ -8,7 +8,6 @@ import shutil
 import signal
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
@@ -16,7 +15,7 @@ from binderops.errors import EngineError
 from binderops.kube.kinds import Object
 from binderops.kube.objects import metadata_of, spec_of, uid_of
 from binderops.node.pods import records
-from binderops.node.pods.exits import ended
+from binderops.node.pods.exits import ended, is_of, lives
 from binderops.node.pods.kit import Kit
 from binderops.node.pods.records import LOST_EXIT_CODE, Record, record_of
 from binderops.node.pods.status import View
@@ -37,7 +36,10 @@ def grace_seconds(pod: Object) -> float:
 
 
 async def stop_container(kit: Kit, pod: Object, view: View, *, address: str, grace: float) -> Record | None:
-    """End a running container within `grace` seconds; its last record. Nothing to do for one that does not run."""
+    """End a running container within `grace` seconds; its last record. Nothing to do for one that does not run.
+
+    The record still says "running" if the kernel has not ended its process either (one that waits for a disk, say).
+    """
     record = view.record
     if record is None or record.state != "running":
         return record
@@ -53,7 +55,8 @@ async def stop_container(kit: Kit, pod: Object, view: View, *, address: str, gra
         await ended(record.pid, timeout=left)
     if not await ended(record.pid, timeout=0):
         await _signal(kit, record, "KILL")
-        await ended(record.pid, timeout=KILL_SECONDS)
+        if not await ended(record.pid, timeout=KILL_SECONDS):
+            log.warning("a container's process goes on after SIGKILL", container=record.id, pid=record.pid)
     return await final_record(kit, record)
 
 
@@ -63,7 +66,10 @@ async def kill(kit: Kit, record: Record) -> None:
 
 
 async def final_record(kit: Kit, record: Record) -> Record:
-    """The record of a container whose process has ended. Its exit code may take the engine some moments to note."""
+    """The record of a container whose process has ended; while it has not, `record` itself.
+
+    Its exit code may take the engine some moments to note.
+    """
     pause = 0.005
     for _ in range(12):
         try:
@@ -72,8 +78,12 @@ async def final_record(kit: Kit, record: Record) -> Record:
             break
         if current.state != "running":
             return current
+        if lives(record):
+            return record
         await asyncio.sleep(pause)
         pause = min(pause * 2, 1.0)
+    if lives(record):
+        return record
     return record._replace(
         state="exited",
         exit_code=LOST_EXIT_CODE,
@@ -143,7 +153,7 @@ def _send(record: Record, name: str) -> bool:
     except OSError:
         return False
     try:
-        if record.id not in Path(f"/proc/{record.pid}/cgroup").read_text(encoding="utf-8"):
+        if not is_of(record.id, record.pid):
             return False
         signal.pidfd_send_signal(descriptor, number)
     except OSError:

@@ -216,13 +216,18 @@ class Manager:
                 log.warning("the engine and the API could not be compared", error=str(error))
 
     async def _compare_once(self) -> None:
+        # Looked at first, and the engine's list after it: what starts meanwhile need not be in the list.
+        believed = [
+            (worker, unit.view.record.id)
+            for worker in self._workers.values()
+            for unit in worker.units.values()
+            if unit.view.record is not None and unit.view.running
+        ]
         found = await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",))
         running = {str(container["Id"]) for container in found if container.get("State") == "running"}
-        for worker in list(self._workers.values()):
-            for unit in worker.units.values():
-                record = unit.view.record
-                if record is not None and record.state == "running" and record.id not in running:
-                    worker.look(record.id)
+        for worker, identity in believed:
+            if identity not in running:
+                worker.look(identity)
         for pod in list(self._pods.objects.values()):
             if spec_of(pod).get("nodeName") == self._kit.config.name and uid_of(pod) not in self._workers:
                 await self._adopt_pod(pod)
