@@ -173,3 +173,17 @@ async def test_a_killed_engine_is_started_again(client: Client, make: Any, wait_
     assert "Failed" not in {event["reason"] for event in told.items}, "who waits for the pod need not give it up"
     after = await wait_for("steady", is_pod_ready)
     assert status_of(after)["containerID"] == status_of(before)["containerID"]
+
+
+async def test_what_ends_while_the_engine_is_away_keeps_its_exit_code(make: Any, wait_for: Any, node: Node) -> None:
+    await make("told", "trap 'exit 0' TERM; sleep 1000 & echo begun; wait", restartPolicy="Never")
+    before = await wait_for("told", is_pod_ready)
+    async with Podman(node.socket) as podman:
+        found = await podman.containers.inspect(status_of(before)["containerID"].removeprefix("podman://"))
+        async with asyncio.timeout(20):
+            while b"begun" not in b"".join([piece async for piece in podman.containers.logs(found["Id"])]):
+                await asyncio.sleep(0.05)
+    os.kill(int((node.run / node.name / "podman" / "podman.pid").read_text()), signal.SIGKILL)
+    os.kill(found["State"]["Pid"], signal.SIGTERM)
+    after = await wait_for("told", ended)
+    assert (after["status"]["phase"], status_of(after)["state"]["terminated"]["exitCode"]) == ("Succeeded", 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from binderops.node.pods import ending
 from binderops.node.pods.ending import kill, stop_container
 from binderops.node.pods.records import Record
 from binderops.node.pods.status import View
@@ -64,7 +65,10 @@ def running(script: str, group: Path | None) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(("script", "by"), [("echo ready; exec sleep 60", -15), (HEARS_NO_TERM, -9)])
-async def test_it_is_ended_within_its_grace(silent: Any, group: Path, script: str, by: int) -> None:
+async def test_it_is_ended_within_its_grace(
+    silent: Any, group: Path, script: str, by: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "AWAY_SECONDS", 0.5)  # nobody starts this engine anew
     with running(script, group) as started:
         view = View({"name": "main"}, "app", record(started.pid))
         last = await stop_container(silent, {}, view, address="", grace=1.0)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from binderops.errors import EngineError
+from binderops.errors import EngineError, EngineNotFoundError, EngineUnavailableError
 from binderops.kube.kinds import Object
 from binderops.kube.objects import metadata_of, spec_of, uid_of
 from binderops.node.pods import records
@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 SHORTEST_GRACE_SECONDS = 2.0
 """What is left after a preStop hook that took the whole grace period (the kubelet's minimum)."""
 KILL_SECONDS = 10.0
+ANSWERS = 12
+"""How often, over five seconds, an engine may say that a container runs whose process has ended."""
+AWAY_SECONDS = 90.0
+"""How long an engine may give no answer: one that hangs is started anew after a minute."""
 
 
 def grace_seconds(pod: Object) -> float:
@@ -68,16 +72,23 @@ async def kill(kit: Kit, record: Record) -> None:
 async def final_record(kit: Kit, record: Record) -> Record:
     """The record of a container whose process has ended; while it has not, `record` itself.
 
-    Its exit code may take the engine some moments to note.
+    Its exit code may take the engine some moments to note. An engine that does not answer is started anew, and knows it
+    then: the container's monitor has noted it.
     """
-    pause = 0.005
-    for _ in range(12):
+    until = asyncio.get_running_loop().time() + AWAY_SECONDS
+    pause, answers = 0.005, 0
+    while answers < ANSWERS:
         try:
             current = record_of(await kit.podman.containers.inspect(record.id))
-        except EngineError:
+            if current.state != "running":
+                return current
+            answers += 1
+        except EngineNotFoundError:
             break
-        if current.state != "running":
-            return current
+        except EngineError as error:
+            if asyncio.get_running_loop().time() > until:
+                break
+            answers += not silent(error)
         if lives(record):
             return record
         await asyncio.sleep(pause)
@@ -90,6 +101,11 @@ async def final_record(kit: Kit, record: Record) -> Record:
         error="the engine does not know how the container ended",
         finished_at=datetime.now(UTC),
     )
+
+
+def silent(error: EngineError) -> bool:
+    """Whether the engine gave no answer (in time), which says nothing of what it was asked about."""
+    return isinstance(error, EngineUnavailableError) or not error.why
 
 
 async def remove_containers(kit: Kit, uid: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 
-from binderops.errors import BinderOpsError, EngineError, EngineNotFoundError, EngineUnavailableError
+from binderops.errors import BinderOpsError, EngineError, EngineNotFoundError
 from binderops.kube.informer import EventType, Informer
 from binderops.kube.kinds import Object
 from binderops.kube.objects import is_deleting, key_of, name_of, namespace_of, spec_of, uid_of
-from binderops.node.pods import cgroups, records, registration, sandbox
+from binderops.node.pods import cgroups, ending, records, registration, sandbox
 from binderops.node.pods.binding import Binder
 from binderops.node.pods.cleaning import ImageCleaner
 from binderops.node.pods.evicting import Evictor
@@ -176,8 +176,7 @@ class Manager:
         except EngineNotFoundError:
             return None
         except EngineError as error:
-            # Without a reason it is no refusal: the engine did not answer in time.
-            if found.get("State") == "running" or isinstance(error, EngineUnavailableError) or not error.why:
+            if found.get("State") == "running" or ending.silent(error):
                 raise
             log.warning("a container is torn and removed", container=found.get("Names"), error=str(error))
             await self._kit.podman.containers.remove(identity, force=True)
