@@ -17,7 +17,7 @@ DEADLINE_SECONDS = 20.0
 MOST_OUTPUT = 4 << 20
 _MOST_REDIRECTS = 3
 # What git itself may take: a server that sends references without end fills its memory, not ours.
-_MEMORY_BYTES = 1 << 30
+_MEMORY_BYTES = 384 << 20
 _PORTS = {"http": 80, "https": 443, "git": 9418, "ssh": 22}
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCP_FORM = re.compile(r"([A-Za-z0-9_.-]+)@([A-Za-z0-9.-]+):(?!//)(.+)")

@@ -30,6 +30,8 @@ from tests.binder.conftest import (
 from tests.binder.test_binder_stream import good_build
 from tests.git.git_server import GitServer, git
 
+from binderops.binder.builds import content
+
 __all__ = ["cluster", "git_server", "hub", "make_binder", "registry", "secrets_folder", "served", "token_realm"]
 
 LOCAL = {"repo_providers": {"local": "LocalRepoProvider"}}
@@ -138,6 +140,27 @@ async def test_a_commit_that_may_change_its_environment_is_built(
     assert events[-1]["phase"] == "ready", said(events)
     assert len(cluster.created) == pods + 1
     assert "nothing is built" not in said(events)
+
+
+async def test_hosts_that_never_answer_keep_no_other_commit_waiting(
+    served: Served, cluster: Cluster, git_server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look that there may be at once is held by others: what comes is built, like every other."""
+    folder = git_server.make("held", {"requirements.txt": "numpy\n"})
+    cluster.on_build(git_server.url("held"), good_build)
+    built = (await served.events(path_of(git_server, "held")))[-1]
+    await recorded(served, built["image"])
+    monkeypatch.setattr(content, "_PATIENCE_SECONDS", 0.2)
+    slots = served.binder.builds._content._slots
+    while not slots.locked():
+        await slots.acquire()
+    commit(folder, {"a.ipynb": "{}"})
+    pods = len(cluster.created)
+    events = await served.events(path_of(git_server, "held"))
+    assert events[-1]["phase"] == "ready", said(events)
+    assert len(cluster.created) == pods + 1 and "nothing is built" not in said(events)
+    for _ in range(content._AT_ONCE):
+        slots.release()
 
 
 async def test_an_upload_of_content_alone_runs_no_pod(

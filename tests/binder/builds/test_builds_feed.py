@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from binderops.binder.builds.feed import GROUP, Feed
-from binderops.binder.events import Event, event
+from binderops.binder.builds.feed import GROUP, MOST_BYTES, Feed
+from binderops.binder.events import Event, SharedEvent, event
 
 READERS = 10 * GROUP
 
@@ -44,6 +44,21 @@ async def test_everyone_reads_everything_and_no_turn_wakes_more_than_a_group() -
         await asyncio.gather(*readers)
     assert all(each == ["a", "b", "c"] for each in found)
     assert feed.readers == 0
+
+
+async def test_long_lines_are_bounded_in_bytes_and_the_last_one_stays() -> None:
+    feed = Feed(kept=1000)
+    for number in range(100):
+        feed.append(SharedEvent(event("building", f"{number} " + "x" * (MOST_BYTES // 10))))
+    feed.append(SharedEvent(event("failed", "y" * (2 * MOST_BYTES))))
+    feed.end()
+    assert [item["phase"] async for item in feed.read(last=1000)] == ["failed"]
+    feed = Feed(kept=1000)
+    for number in range(100):
+        feed.append(SharedEvent(event("building", f"{number} " + "x" * (MOST_BYTES // 10))))
+    feed.end()
+    left = [int(item["message"].split()[0]) async for item in feed.read(last=1000)]
+    assert 5 <= len(left) < 10 and left == list(range(100 - len(left), 100))
 
 
 async def test_a_reader_joins_at_the_last_events_and_one_who_leaves_is_forgotten() -> None:

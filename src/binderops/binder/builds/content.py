@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from binderops.binder.builds.manifest import BuildRequest
 from binderops.binder.builds.trees import Tree, changes, entries_of, environment_of, listing_of
 from binderops.binder.events import Event, event
 from binderops.binder.settings import Settings
-from binderops.errors import BinderOpsError
+from binderops.errors import BinderOpsError, BuildError
 from binderops.oci.layers import ConfigChange, append_layer, files_layer
 from binderops.oci.references import Reference
 from binderops.oci.registry import Registry
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 2
+_AT_ONCE = 4
+_PATIENCE_SECONDS = 3.0
+"""How long a commit waits for a look at its files: where hosts answer slowly, it is built like every other."""
 _FASTEST = 1  # of gzip's levels: content is small, or packed already
 
 
@@ -77,18 +80,21 @@ class Look:
             # A repository's first build is not kept waiting: its files are looked at when it is done.
             if not await self._content.environments.has_any(self._target.repository):
                 return False
-            async with self._slots:
-                return await self._append(tell)
+            async with self._turn(seconds=_PATIENCE_SECONDS):
+                if await self._append(tell):
+                    return True
         except BinderOpsError as error:
             log.info("a commit is built whole", image=self._request.image, why=str(error))
-            return False
+        # What was fetched is not kept through the queue and the build.
+        self.close()
+        return False
 
     async def remember(self, image: str) -> None:
         """Record the environment of what was built, by its digest, for commits that come."""
         if self._slots is None:
             return
         try:
-            async with self._slots:
+            async with self._turn():
                 looked = await self._look()
             if looked.environment:
                 await self._content.environments.record(
@@ -100,8 +106,24 @@ class Look:
 
     def close(self) -> None:
         """Remove what was fetched."""
+        self._looked = None
         if self._folder is not None:
             self._folder.cleanup()
+            self._folder = None
+
+    @asynccontextmanager
+    async def _turn(self, *, seconds: float | None = None) -> AsyncIterator[None]:
+        """One of few at once; BuildError where none is free within `seconds`."""
+        assert self._slots is not None
+        try:
+            async with asyncio.timeout(seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise BuildError("the files of other commits are being looked at") from None
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _append(self, tell: Callable[[Event], None]) -> bool:
         looked = await self._look()

@@ -6,21 +6,26 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 
-from binderops.binder.events import Event
+from binderops.binder.events import Event, frame
 
 GROUP = 50
 """Readers woken in one turn of the loop. All at once, thousands keep every other request waiting until they are through
 with an event; in groups, one waits for a group or two."""
+MOST_BYTES = 1 << 20
+"""Of all events together, as they are sent."""
 
 
 class Feed:
     """Events in their order. A reader costs a place in a set, whatever the number of events that it has not read.
 
-    One that is slower than `kept` events loses those in the middle.
+    One that is slower than `kept` events, or than MOST_BYTES of them, loses those in the middle: a build may print
+    lines as long as it likes.
     """
 
     def __init__(self, *, kept: int) -> None:
-        self._events: deque[Event] = deque(maxlen=kept)
+        self._events: deque[Event] = deque()
+        self._kept = kept
+        self._bytes = 0
         self._count = 0
         self._is_over = False
         self._waiting: set[asyncio.Future[None]] = set()
@@ -31,6 +36,9 @@ class Feed:
     def append(self, item: Event) -> None:
         """One more event for everyone."""
         self._events.append(item)
+        self._bytes += len(frame(item))
+        while len(self._events) > self._kept or (self._bytes > MOST_BYTES and len(self._events) > 1):
+            self._bytes -= len(frame(self._events.popleft()))
         self._count += 1
         self._wake()
 

@@ -24,6 +24,7 @@ from binderops.repository import FOLDERS, START, plain_environment
 LINK, SUBMODULE, FILE, PROGRAM = 0o120000, 0o160000, 0o100644, 0o100755
 LARGEST_CONTENT = 64 << 20
 _LARGEST_TEXT = 1 << 20
+_MOST_ATTRIBUTES = 64  # files; git is started for each
 # What makes a checkout differ from what is stored: large files elsewhere, line ends, other encodings.
 _CONVERTED = re.compile(r"\b(filter|eol|crlf|ident|working-tree-encoding)\b")
 # The notebook base's home has settings of its own: what covered one of them cannot be taken away by a layer.
@@ -134,6 +135,8 @@ def environment_of(tree: Tree, *, builder: str) -> str:
     if any(blob.mode not in {FILE, PROGRAM, LINK} for blob in tree.blobs.values()) or ".gitmodules" in tree.blobs:
         return ""
     attributes = [path for path in tree.blobs if PurePosixPath(path).name == ".gitattributes"]
+    if len(attributes) > _MOST_ATTRIBUTES:
+        return ""
     if any(_CONVERTED.search(text) for text in map(_Texts(tree), attributes) if text):
         return ""
     files = plain_environment(tree.blobs.keys(), _Texts(tree))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,9 @@ from binderops.errors import GitError, SpecError
 from binderops.git.hosts import InternalHost
 from binderops.git.remote import RemoteUrl, check_ref, is_commit, ls_remote
 from binderops.git.snapshots import fetch
+
+# A server that answers slowly, or without end, holds one of these; each may take as much memory as git is given.
+_ASKING = asyncio.Semaphore(8)
 
 
 class Git(Provider[GitRepoProvider]):
@@ -56,7 +60,8 @@ class Git(Provider[GitRepoProvider]):
         if not is_commit(repository.ref):
             url = RemoteUrl.parse(repository.url, protocols=self.traits.allowed_protocols)
             try:
-                ref = await ls_remote(url, repository.ref, internal=self._internal_hosts)
+                async with _ASKING:
+                    ref = await ls_remote(url, repository.ref, internal=self._internal_hosts)
             except GitError as error:
                 text = f"Unable to run git ls-remote to get the `resolved_ref`: {error.what}"
                 raise GitError(text, where=error.where, why=error.why) from error
