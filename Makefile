@@ -74,8 +74,9 @@ bench: system environment charts  ## speed and memory, each beside its baseline
 
 KILLS ?= 30
 
-kills: system environment charts  ## kill -9 of each piece during builds and launches, KILLS times each (the tests' own: once)
-	@KILLS=$(KILLS) $(RUN)/pytest tests/e2e/test_e2e_kills.py -q -s
+kills: system environment charts  ## kill -9 of each piece in KILLS builds and launches (the tests' own: one), and a power cut
+	@KILLS=$(KILLS) $(RUN)/pytest tests/e2e/test_e2e_kills.py tests/e2e/test_e2e_reboot.py -q -s; code=$$?; \
+	  $(RUN)/python -m tests.e2e.kills; exit $$code
 
 interruptions: system environment charts  ## `up` ended at each step by Ctrl-C and kill -9; writes docs/develop/interruptions.md
 	@INTERRUPTIONS="$(or $(INTERRUPTIONS),1)" $(RUN)/pytest tests/e2e/test_e2e_interruptions.py -q -s

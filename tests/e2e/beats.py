@@ -91,7 +91,8 @@ class Beats:
     async def _hear(self, websocket: Any) -> None:
         while not self._ended.is_set():
             try:
-                told = json.loads(await asyncio.wait_for(websocket.recv(), 1))
+                async with asyncio.timeout(1):
+                    told = json.loads(await websocket.recv())
             except TimeoutError:
                 continue
             if told["header"]["msg_type"] == "stream":

@@ -23,8 +23,6 @@ from tests.e2e.conftest import API_PORT, DOMAIN, NAME, PORT, RUN, STATE
 from tests.e2e.listing import CGROUPS, running
 from tests.e2e.networks import until
 
-PIECES = ("node", "podman", "hub", "proxy", "binder", "ingress", "registry")
-ON_THE_PATH = {"proxy", "ingress"}  # between a browser and a server's kernel
 _LABELS = {
     "hub": "component=hub",
     "proxy": "component=proxy",
@@ -44,20 +42,25 @@ class Killer:
     kubectl: Kubectl
     command: list[str]
 
-    def kill(self, piece: str) -> Callable[[], bool]:
-        """kill -9 now; returned is what asks whether the piece has come back."""
+    def aim(self, piece: str) -> Callable[[], Callable[[], bool]]:
+        """Finds the piece's processes. Returned is what ends them by kill -9, which returns what asks for the piece."""
         if piece == "node":
-            pid = int((RUN / NAME / "node.pid").read_text())
-            _kill([pid])
-            self._start_node()
-            return lambda: _node_ready() and self._healthy()
+            return self._aim_at([int((RUN / NAME / "node.pid").read_text())], _node_ready, then=self._start_node)
         if piece == "podman":
-            _kill(_processes("system", "service", str(_SOCKET)))
-            return lambda: _engine_answers() and self._healthy()
+            return self._aim_at(_processes("system", "service", str(_SOCKET)), _engine_answers)
         pod = self._pod(piece)
         before = _restarts(pod)
-        _kill(_first_processes(pod["metadata"]["uid"]))
-        return lambda: self._restarted(piece, before) and self._healthy()
+        return self._aim_at(_first_processes(pod["metadata"]["uid"]), lambda: self._restarted(piece, before))
+
+    def _aim_at(
+        self, pids: list[int], is_back: Callable[[], bool], then: Callable[[], None] = lambda: None
+    ) -> Callable[[], Callable[[], bool]]:
+        def kill() -> Callable[[], bool]:
+            _kill(pids)
+            then()
+            return lambda: is_back() and self._healthy()
+
+        return kill
 
     def renew(self, piece: str) -> None:
         """A fresh pod, where the old one would wait for its back-off at the next kill."""
@@ -104,18 +107,7 @@ class Killer:
         return sorted(found)
 
     def _start_node(self) -> None:
-        # As init would: no terminal, next to no environment, not a child of ours.
-        with (STATE / "nodes" / NAME / "logs" / "node.log").open("ab") as log:
-            subprocess.run(
-                ["setsid", "--fork", *self.command],
-                env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=10,
-                check=True,
-            )
+        start_as_init(self.command, STATE / "nodes" / NAME / "logs" / "node.log")
 
     def _pod(self, piece: str) -> dict[str, Any]:
         pods = json.loads(self.kubectl("get", "pods", "-l", _LABELS[piece], "-o", "json"))["items"]
@@ -138,6 +130,21 @@ class Killer:
             return False
 
 
+def start_as_init(command: list[str], log: Path) -> None:
+    """Starts a program as init would: no terminal, next to no environment, not a child of ours."""
+    with log.open("ab") as told:
+        subprocess.run(
+            ["setsid", "--fork", *command],
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=told,
+            timeout=10,
+            check=True,
+        )
+
+
 def exec_start(unit: str) -> list[str]:
     """The command of a systemd unit."""
     lines = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
@@ -145,9 +152,12 @@ def exec_start(unit: str) -> list[str]:
 
 
 def _kill(pids: list[int]) -> None:
-    assert pids, "there is a process to kill"
+    hit = 0
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a short-lived child of the piece's
+            os.kill(pid, signal.SIGKILL)
+            hit += 1
+    assert hit, f"there is a process to kill, not one of {pids}"
     until(lambda: not any(_lives(pid) for pid in pids), f"{pids} to be gone", timeout=10)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import os
 import subprocess
 import time
 from typing import Any
@@ -12,6 +12,8 @@ import httpx
 import pytest
 import yaml
 from tests.e2e.conftest import DOMAIN, NAME, PORT, RUN, STATE
+from tests.e2e.killing import exec_start, start_as_init
+from tests.e2e.kills import verdict
 from tests.e2e.listing import running
 from tests.e2e.networks import until
 from tests.e2e.rebooting import cut_power
@@ -22,9 +24,10 @@ from binderops.target.systemd import render_unit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow]
 
-WITHIN = 30.0  # seconds on a quiet machine; a busy one gets twice that before the test counts as failed
+PROMISED = 30.0  # seconds on a machine that does nothing else, as `make kills` has it
+BACK = PROMISED if "KILLS" in os.environ else 2 * PROMISED  # what fails: a busy machine has more patience
+NEVER_BACK = 3 * PROMISED  # so that a miss is told with its figure
 PLATFORM = {"binder", "default-backend", "hub", "ingress", "proxy", "registry", "static"}
-SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
 def test_after_a_power_cut_the_units_command_brings_everything_back(
@@ -32,28 +35,21 @@ def test_after_a_power_cut_the_units_command_brings_everything_back(
 ) -> None:
     before = deployed.json("status", NAME)["environments"][0]
     target = _target(deployed, monkeypatch)
-    command = _exec_start(target)
+    command = exec_start(render_unit(target.program))
     cut_power(STATE, RUN, NAME)
     began = time.monotonic()
-    with (STATE / "nodes" / NAME / "logs" / "node.log").open("ab") as log:
-        # As init would: no terminal, next to no environment, not a child of ours.
-        subprocess.run(
-            ["setsid", "--fork", *command],
-            env={"PATH": SYSTEMD_PATH},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=10,
-            check=True,
-        )
-    until(_home_page, "the home page at the public port", timeout=2 * WITHIN)
-    until(lambda: _all_ready(deployed), "every pod to be ready", timeout=2 * WITHIN)
+    start_as_init(command, STATE / "nodes" / NAME / "logs" / "node.log")
+    until(_home_page, "the home page at the public port", timeout=NEVER_BACK)
+    until(lambda: _all_ready(deployed), "every pod to be ready", timeout=NEVER_BACK)
     seconds = time.monotonic() - began
+    load = os.getloadavg()[0]
+    print(
+        f"\npower cut: back in {seconds:.1f} s at a load of {load:.1f}: {verdict(seconds, PROMISED)} (≤ {PROMISED:g})"
+    )
     settings = yaml.safe_load((STATE / "nodes" / NAME / "node.yaml").read_text())
     assert {settings["pod_range"], settings["service_range"]} <= _routed()
     assert any("forwarder.py" in line for line in running(NAME, (RUN / NAME,)))
-    assert seconds < 2 * WITHIN
+    assert seconds <= BACK
     # Nothing has to be mended: the release is as it was, names and registry serve a launch, `up` finds its own program.
     after = deployed.json("status", NAME)["environments"][0]
     assert (after["release_status"], after["revision"]) == ("deployed", before["revision"])
@@ -68,11 +64,6 @@ def _target(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> NodeTarget:
     target = open_workspace(deployed.root, NAME).target
     assert isinstance(target, NodeTarget)
     return target
-
-
-def _exec_start(target: NodeTarget) -> list[str]:
-    lines = [line for line in render_unit(target.program).splitlines() if line.startswith("ExecStart=")]
-    return shlex.split(lines[0].removeprefix("ExecStart="))
 
 
 def _home_page() -> bool:
