@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.e2e.beats import Beats
-from tests.e2e.conftest import NAME, PORT, RUN, STATE
+from tests.e2e.conftest import NAME, PORT, RUN, STATE, UP_DEADLINE
 from tests.e2e.killing import Killer, exec_start
 from tests.e2e.kills import ON_THE_PATH, PATIENCE, PIECES, PROMISED, Kill, Report
 from tests.e2e.launches import Binder, Event, Server, git_spec, text_of
@@ -44,7 +44,7 @@ ORPHANS_GONE = 60.0
 
 pytestmark = [
     *(pytest.mark.e2e, pytest.mark.podman, pytest.mark.root, pytest.mark.slow),
-    pytest.mark.timeout(300 + MOST_KILLS * 120),
+    pytest.mark.timeout(UP_DEADLINE + MOST_KILLS * 120),
 ]
 
 
