@@ -62,6 +62,7 @@ class Report:
     bars: Bars
     kills: list[Kill] = field(default_factory=list)
     leftovers: list[str] | None = None  # None as long as nobody looked
+    broken_off: str = ""  # why there are no more kills: what raised, such as a piece that did not come back
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     @property
@@ -107,7 +108,8 @@ class Report:
             f"  longest silence of the kernel (s): {_samples(self.silences)}; p50={silence['p50']} "
             f"max={silence['max']}: {silence['verdict']} (≤ {PROMISED.silence:g})\n"
             f"  launches: ready={told['ready']} failed={self.failed}; "
-            f"left: {'not looked at' if self.leftovers is None else self.leftovers}",
+            f"left: {'not looked at' if self.leftovers is None else self.leftovers}"
+            + (f"\n  BROKEN OFF: {self.broken_off}" if self.broken_off else ""),
             flush=True,
         )
         if write:
@@ -129,6 +131,7 @@ class Report:
             "ready": len(self.kills) - len(self.failed),
             "failed": self.failed,
             "leftovers": self.leftovers,
+            "broken_off": self.broken_off,
             "load_before": self.load_before,
             "load_after": os.getloadavg()[0],
             "kills": [asdict(kill) for kill in self.kills],
@@ -147,8 +150,9 @@ def table_of(summaries: list[dict[str, Any]]) -> str:
 
 def _row(told: dict[str, Any]) -> str:
     back, silence, left = told["back"], told["silence"], told["leftovers"]
+    piece = f"{told['piece']}: broken off" if told["broken_off"] else told["piece"]
     return (
-        f"| {told['piece']} | {told['n']} | {told['in_flight']} | {back['p50']}, {back['max']} | {back['verdict']} "
+        f"| {piece} | {told['n']} | {told['in_flight']} | {back['p50']}, {back['max']} | {back['verdict']} "
         f"| {silence['p50']}, {silence['max']} | {silence['verdict']} | {told['ready']} | {len(told['failed'])} "
         f"| {'not looked at' if left is None else len(left)} | {told['load_before']:.1f}, {told['load_after']:.1f} |"
     )

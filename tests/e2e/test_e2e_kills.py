@@ -111,6 +111,9 @@ def test_killed_during_builds_and_launches_it_comes_back(scene: Scene, piece: st
         while report.in_flight < KILLS and len(report.kills) < MOST_KILLS:
             report.kills.append(_kill_once(scene, piece, build=len(report.kills) % 2 == 0))
         report.leftovers = _left(scene)
+    except BaseException as error:
+        report.broken_off = str(error)
+        raise
     finally:
         report.show(write=IS_LONG)  # one kill says too little for a page
     assert report.faults() == []

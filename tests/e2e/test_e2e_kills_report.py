@@ -69,6 +69,14 @@ def test_all_is_told_and_written(
     assert row.startswith("| binder | 5 | 5 | 3.0, 12.0 | MISSED | 0.1, 0.1 | kept | 4 | 1 | 0 |")
 
 
+def test_kills_that_were_broken_off_do_not_look_like_all(capsys: pytest.CaptureFixture[str]) -> None:
+    judged = report()
+    judged.broken_off = "waited 60 s for hub to be back"
+    judged.show(write=False)
+    assert "BROKEN OFF: waited 60 s for hub to be back" in capsys.readouterr().out
+    assert "| binder: broken off | 3 |" in table_of([judged.summary()])
+
+
 def test_one_kill_of_the_short_form_replaces_no_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kills, "REPORTS", tmp_path / "reports")
     report(piece="node").show(write=False)
