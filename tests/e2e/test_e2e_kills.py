@@ -14,7 +14,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ from binderops.target.systemd import render_unit
 
 IS_LONG = "KILLS" in os.environ
 KILLS = int(os.environ.get("KILLS", "1"))
-MOST_KILLS = KILLS + (KILLS + 1) // 2  # a launch may be shorter than it was: then its kill hits nothing
+MOST_KILLS = KILLS + max(2, KILLS // 2)  # a launch may be shorter than those before: then its kill hits nothing
 SEED = int(os.environ.get("KILLS_SEED", str(random.randrange(1 << 32))))
 UNDISTURBED = 3 if IS_LONG else 1  # launches of each kind that tell how long one takes
 WITHIN = 0.95  # of that length: a launch is rarely much shorter
@@ -59,7 +59,7 @@ class Scene:
     beats: Beats
     random: random.Random = field(default_factory=lambda: random.Random(SEED))
     number: int = 0
-    lengths: dict[bool, float] = field(default_factory=dict)
+    lengths: dict[bool, list[float]] = field(default_factory=dict)
 
     def spec(self, *, build: bool) -> str:
         """What is launched next: an image to build, or one that is known."""
@@ -71,19 +71,16 @@ class Scene:
         return git_spec(self.repositories.url("kills"), "main")
 
     def length(self, *, build: bool) -> float:
-        """Seconds that such a launch takes, from its click to its end, when nothing is killed: the median."""
+        """Seconds that such a launch takes, from its click to its end, when nothing is killed: the (lower) median."""
         if build not in self.lengths:
-            self.lengths[build] = statistics.median(self._undisturbed(build=build) for _ in range(UNDISTURBED))
-        return self.lengths[build]
+            self.lengths[build] = [self._undisturbed(build=build) for _ in range(UNDISTURBED)]
+        return statistics.median_low(self.lengths[build])
 
     def _undisturbed(self, *, build: bool) -> float:
-        spec = self.spec(build=build)
-        began = time.monotonic()
-        last = follow(self.binder, spec)
-        took = time.monotonic() - began
+        last, seconds = _timed(self.binder, self.spec(build=build))
         assert last.get("phase") == "ready", last
         self.killer.stop_servers(keep=self.server.user)
-        return took
+        return seconds
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +106,7 @@ def test_killed_during_builds_and_launches_it_comes_back(scene: Scene, piece: st
         scene.lengths.clear()  # the machine may be another than an hour ago
     try:
         while report.in_flight < KILLS and len(report.kills) < MOST_KILLS:
-            report.kills.append(_kill_once(scene, piece, build=len(report.kills) % 2 == 0))
+            report.kills.append(_kill_once(scene, piece, build=report.in_flight % 2 == 0))
         report.leftovers = _left(scene)
     except BaseException as error:
         report.broken_off = str(error)
@@ -137,12 +134,14 @@ def _kill_once(scene: Scene, piece: str, *, build: bool) -> Kill:
     kill = scene.killer.aim(piece)
     connections, first = scene.beats.connections, len(scene.beats.heard) - 1
     with ThreadPoolExecutor(1) as pool:
-        launch = pool.submit(follow, scene.binder, spec)
+        launch = pool.submit(_timed, scene.binder, spec)
         threading.Event().wait(moment)
         in_flight, killed = not launch.done(), time.monotonic()
         until(kill(), f"{piece} to be back", timeout=NEVER_BACK)
         back = time.monotonic() - killed
-        last = _ended(launch)
+        last, seconds = launch.result(timeout=LAUNCH_DEADLINE)
+    if not in_flight:
+        scene.lengths[build].append(seconds)  # it was not disturbed either
     scene.beats.wait_for_next()
     heard = scene.beats.heard[first:]
     silence = max(after - before for (before, _), (after, _) in itertools.pairwise(heard))
@@ -167,8 +166,10 @@ def _assert_no_missed_beat(scene: Scene, piece: str, numbers: list[int], connect
     assert scene.beats.connections == connections, "its connection held"
 
 
-def _ended(launch: Future[Event]) -> Event:
-    return launch.result(timeout=LAUNCH_DEADLINE)
+def _timed(binder: Binder, spec: str) -> tuple[Event, float]:
+    """The last event of a launch, and the seconds until it came."""
+    began = time.monotonic()
+    return follow(binder, spec), time.monotonic() - began
 
 
 def follow(binder: Binder, spec: str) -> Event:

@@ -27,7 +27,7 @@ def report(*made: Kill, piece: str = "binder", bars: Bars = PROMISED, left: list
         (report(kill(back=20.1), bars=PATIENCE), "back after 20.1 s"),
         (report(kill(silence=2.1)), "silent for 2.10 s"),
         (report(kill(silence=5.1), bars=PATIENCE), "silent for 5.10 s"),
-        (report(*[kill(in_flight=False)] * 3), "3 of 6 kills fell into a launch"),
+        (Report("hub", 1, 3, PROMISED, [kill(), kill(), kill(in_flight=False)]), "2 of 3 kills fell into a launch"),
         (report(left=["container of no pod"]), "left: container of no pod"),
     ],
 )
@@ -47,10 +47,6 @@ def test_each_fault_is_named(judged: Report, fault: str) -> None:
 )
 def test_what_is_allowed_is_no_fault(judged: Report) -> None:
     assert judged.faults() == []
-
-
-def test_too_few_launches_hit_are_a_fault() -> None:
-    assert Report("hub", 1, 3, PROMISED, [kill()], []).faults() == ["1 of 1 kills fell into a launch, not 3 and most"]
 
 
 def test_all_is_told_and_written(
