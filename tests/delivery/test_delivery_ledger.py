@@ -96,7 +96,8 @@ def test_a_digest_goes_into_a_label_whole() -> None:
 
 CHART = {
     "meta/Chart.yaml": "apiVersion: v2\nname: meta\nversion: 1.0.0\n",
-    "meta/values.yaml": "global: {domain: one.localhost, publicPort: 8080}\ntext: default\n",
+    "meta/values.yaml": "global: {domain: one.localhost, publicPort: 8080}\ntext: default\n"
+    "binderhub: {config: {BinderHub: {base_url: b}}}\n",
     "meta/templates/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {text: {{ .Values.text }}}\n",
 }
 
@@ -118,7 +119,7 @@ async def test_what_is_live_is_read_from_the_release_and_a_rollback_keeps_its_di
         await door.deploy("one", chart=chart, values={"text": text}, timeout=60, labels=labels)
     live = await read_live(access, environment)
     assert (live.digest, live.common, live.revision) == (digests[1], digests[0], 2)
-    assert live.public.url == "http://one.localhost:8080/"
+    assert live.public.url == "http://one.localhost:8080/b/"
     assert [obj["data"]["text"] for obj in live.objects] == ["second"]
     await door.rollback("one", revision=1, timeout=60)
     live = await read_live(access, environment)

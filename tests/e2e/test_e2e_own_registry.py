@@ -1,6 +1,7 @@
-"""A deployment as its operator changes it: keys of users' servers in a pod that runs, and a registry of its own.
+"""A deployment as its operator changes it: keys of users' servers in a pod that runs, a registry and paths of its own.
 
-That registry wants a password: images are kept there, and no repository's code sees it. One values file has it all.
+That registry wants a password: images are kept there, and no repository's code sees it. Binder and hub are below paths
+of their hosts. One values file has it all.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 from tests.e2e.conftest import NAME, NAMESPACE, UP_DEADLINE, Deployed
@@ -32,6 +36,7 @@ pytestmark = [
 ]
 
 Kubectl = Callable[..., str]
+BASE, HUB_BASE = "/b", "h"  # written as operators do: with slashes and without
 ELSEWHERE = "registries"  # a namespace of its own
 HOST = f"own.{ELSEWHERE}.svc:5000"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -215,8 +220,8 @@ def configured(
     servers["extraContainers"] = [
         {"name": "beside", "image": image, "command": ["sh", "-c", BESIDE], "volumeMounts": mounts}
     ]
-    layer["binderhub"]["jupyterhub"]["singleuser"] = servers
-    layer["binderhub"]["config"]["BinderHub"] = {"image_prefix": f"{HOST}/org/binder-"}
+    layer["binderhub"]["jupyterhub"] |= {"singleuser": servers, "hub": {"baseUrl": HUB_BASE}}
+    layer["binderhub"]["config"]["BinderHub"] = {"image_prefix": f"{HOST}/org/binder-", "base_url": BASE}
     with (root / "config/e2e.yaml").open("w") as file:
         yaml.dump(layer, file)
     try:
@@ -226,6 +231,35 @@ def configured(
     finally:
         again = deployed.run("deploy", NAME, timeout=UP_DEADLINE)
         assert again.returncode == 0, f"{again.stdout}\n{again.stderr}"
+
+
+@pytest.fixture(scope="module")
+def binder(configured: Deployed) -> Binder:
+    """The binder below its path."""
+    return Binder(f"{configured.url.rstrip('/')}{BASE}/")
+
+
+def test_binder_and_hub_are_below_their_paths(configured: Deployed, binder: Binder) -> None:
+    assert configured.json("status", NAME)["environments"][0]["binder_url"] == binder.url
+    server = binder.launch("local/hello/HEAD")
+    assert urlsplit(server.url).path == f"/h/user/{server.user}/"
+    assert server.run("6 * 7") == "42"
+    # The page's own files and links, and what is at the top of the hosts.
+    page = public(binder.url)
+    assert page.status_code == 200
+    links = {link for link in re.findall(r'(?:href|src)="(/[^"]*)"', page.text) if not link.startswith("//")}
+    assert links and all(link.startswith(f"{BASE}/") for link in links)
+    assert {public(urljoin(binder.url, link)).status_code for link in links} == {200}
+    hub = urljoin(server.url, "/")
+    assert public(f"{hub}h/hub/health").status_code == 200
+    assert public(f"{hub}hub/health").status_code == 404
+
+
+def public(url: str) -> httpx.Response:
+    """What the deployment answers at one of its public addresses."""
+    asked = urlsplit(url)
+    address = f"http://127.0.0.1:{asked.port}{asked.path}"
+    return httpx.get(address, headers={"Host": asked.netloc}, timeout=30, trust_env=False)
 
 
 def test_an_image_lies_there_and_is_found_there(

@@ -158,6 +158,18 @@ def test_a_bad_domain_names_its_layer(tmp_path: Path, line: str, key: str) -> No
     assert caught.value.where == "config/one.yaml:2"
 
 
+def test_the_binders_own_path_is_part_of_its_address(tmp_path: Path) -> None:
+    root = small_repository(tmp_path)
+    layer = root / "config/one.yaml"
+    told = layer.read_text()
+    layer.write_text(told + "binderhub:\n  config:\n    BinderHub: {base_url: /b}\n")
+    assert load(root).public.url == "http://one.localhost:8080/b/"
+    layer.write_text(told + "binderhub:\n  config:\n    BinderHub: {base_url: 'b?x='}\n")
+    with pytest.raises(ValuesError, match=r"binderhub\.config\.BinderHub\.base_url: ") as caught:
+        _ = load(root).public
+    assert caught.value.where == "config/one.yaml:7"
+
+
 def test_a_port_that_browsers_refuse_is_refused_where_it_stands(tmp_path: Path) -> None:
     root = small_repository(tmp_path)
     layer = root / "config/one.yaml"

@@ -59,7 +59,12 @@ imagePullSecrets:
 {{- end -}}
 {{- end }}
 
-{{- /* The address of a host as browsers see it, from the public ports in `global`: (list ROOT HOST). */ -}}
+{{- /* A path that something is served below, as programs take it: with a slash at each end. */ -}}
+{{- define "binderhub.path" -}}
+/{{ with . | default "" | trimAll "/" }}{{ . }}/{{ end }}
+{{- end }}
+
+{{- /* The address of a host as browsers see it, from the public ports in `global`: (list ROOT HOST), with a slash at its end. */ -}}
 {{- define "binderhub.publicUrl" -}}
 {{- $global := (index . 0).Values.global | default dict -}}
 {{- $tls := int ($global.publicTlsPort | default 0) -}}
@@ -75,13 +80,15 @@ http://{{ index . 1 }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/
 {{- define "binderhub.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $binder := $config.BinderHub | default dict -}}
+{{- $hub := include "binderhub.path" .Values.jupyterhub.hub.baseUrl -}}
+{{- $_ := set $binder "base_url" (include "binderhub.path" $binder.base_url) -}}
 {{- if not $binder.hub_url -}}
 {{- with (.Values.global).domain -}}
-{{- $_ := set $binder "hub_url" (include "binderhub.publicUrl" (list $ (printf "hub.%s" .))) -}}
+{{- $_ := set $binder "hub_url" (print (include "binderhub.publicUrl" (list $ (printf "hub.%s" .))) (trimPrefix "/" $hub)) -}}
 {{- end -}}
 {{- end -}}
 {{- if not $binder.hub_url_local -}}
-{{- $_ := set $binder "hub_url_local" (printf "http://%sproxy-public%s" (include "binderhub.hubPrefix" .) (.Values.jupyterhub.hub.baseUrl | default "/")) -}}
+{{- $_ := set $binder "hub_url_local" (printf "http://%sproxy-public%s" (include "binderhub.hubPrefix" .) $hub) -}}
 {{- end -}}
 {{- $_ := set $config "BinderHub" $binder -}}
 {{- /* A null in an environment's file takes a trait, or an entry of its map, away; Helm leaves it standing below a subchart. */ -}}

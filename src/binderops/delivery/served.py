@@ -87,7 +87,7 @@ async def read_live(access: Access, environment: Environment) -> Live:
     values = await door.values(environment.release, revision=newest.revision)
     told = await door.status(environment.release, revision=newest.revision)
     try:
-        public = PublicSettings.model_validate(values.get("global") or {})
+        public = PublicSettings.of(values)
     except ValidationError:
         raise DeliveryError(
             "the release does not say where it is reached", where=where, why="no global.domain"

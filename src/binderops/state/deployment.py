@@ -81,13 +81,13 @@ class Deployment:
 
     @cached_property
     def public(self) -> PublicSettings:
-        """Domain and public ports; raises ValuesError naming the layer that sets them wrong."""
+        """Domain, public ports and path; raises ValuesError naming the layer that sets them wrong."""
         try:
-            return PublicSettings.model_validate(self.computed.get("global") or {})
+            return PublicSettings.of(self.computed)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            key = f"global.{first['loc'][0]}"
-            where = self.layers.origin(("global", str(first["loc"][0]))) or "the layers of " + self.name
+            path = PublicSettings.key_of(str(first["loc"][0]))
+            key, where = ".".join(path), self.layers.origin(path) or "the layers of " + self.name
             raise ValuesError(
                 f"{key}: {first['msg']}", where=where, hint=f"set {key} in config/{self.name}.yaml"
             ) from None

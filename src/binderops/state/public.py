@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
@@ -14,14 +17,31 @@ BLOCKED_PORTS = frozenset((
 ))  # fmt: skip
 
 
+_BASE_URL = ("binderhub", "config", "BinderHub", "base_url")
+
+
 class PublicSettings(BaseModel):
-    """`global.domain`, `global.publicPort`, `global.publicTlsPort`."""
+    """`global.domain`, `global.publicPort`, `global.publicTlsPort`, and the path below which the binder is."""
 
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
     domain: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     public_port: int = Field(default=80, ge=1, le=65535)
     public_tls_port: int = Field(default=0, ge=0, le=65535)
+    base_url: str = Field(default="/", pattern=r"^[A-Za-z0-9._~/-]*$")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> PublicSettings:
+        """As a release's values say; pydantic's ValidationError where they are wrong (`key_of` tells which key)."""
+        base: Any = values
+        for part in _BASE_URL:
+            base = base.get(part) if isinstance(base, Mapping) else None
+        return cls.model_validate((values.get("global") or {}) | {"baseUrl": "/" if base is None else base})
+
+    @staticmethod
+    def key_of(name: str) -> tuple[str, ...]:
+        """Where one of these settings stands in the values; `name` as in an error's place."""
+        return _BASE_URL if name == "baseUrl" else ("global", name)
 
     @field_validator("public_port", "public_tls_port")
     @classmethod
@@ -30,12 +50,17 @@ class PublicSettings(BaseModel):
             raise ValueError(f"browsers refuse to open pages at port {port} (the Fetch standard blocks it)")
         return port
 
+    @field_validator("base_url")
+    @classmethod
+    def _as_the_binder_takes_it(cls, path: str) -> str:
+        return f"/{path.strip('/')}/" if path.strip("/") else "/"
+
     @property
     def url(self) -> str:
         """The binder's own address, with a slash at its end."""
         if self.public_tls_port:
-            return f"https://{self.domain}{_port(self.public_tls_port, usual=443)}/"
-        return f"http://{self.domain}{_port(self.public_port, usual=80)}/"
+            return f"https://{self.domain}{_port(self.public_tls_port, usual=443)}{self.base_url}"
+        return f"http://{self.domain}{_port(self.public_port, usual=80)}{self.base_url}"
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def env_list(values):
 # The hub asks users' servers whether they are there, and these may answer with anything. The proxy's routes fit, too.
 AsyncHTTPClient.configure(None, max_body_size=8 * 1024 * 1024)
 
-base_url = get_config("hub.baseUrl", "/")
+base_url = url_path_join("/", get_config("hub.baseUrl") or "/", "/")
 release = get_config("Release.Name", os.environ.get("HELM_RELEASE_NAME", ""))
 
 c.JupyterHub.base_url = base_url

@@ -13,6 +13,11 @@ that code in hub.extraConfig finds objects whatever fullnameOverride says.
 {{- end -}}
 {{- end }}
 
+{{- /* hub.baseUrl as the hub itself takes it: with a slash at each end. */ -}}
+{{- define "jupyterhub.baseUrl" -}}
+/{{ with .Values.hub.baseUrl | default "" | trimAll "/" }}{{ . }}/{{ end }}
+{{- end }}
+
 {{- define "jupyterhub.names" -}}
 {{- $full := include "jupyterhub.fullname" . -}}
 {{- $dash := ternary (printf "%s-" $full) "" (ne $full "") -}}
