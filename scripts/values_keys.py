@@ -132,6 +132,9 @@ def _trait(path: str, name: str, trait: str) -> Key:
     if (name, trait) in traits.REFUSED:
         allowed, reason = traits.REFUSED[name, trait]
         return Key(path, f"only {str(allowed).lower()}", REFUSED, reason)
+    if (name, trait) in traits.RELEASE_NAMESPACE:
+        why = words({"use": "nothing", "why": traits.RELEASE_NAMESPACE[name, trait]})
+        return Key(path, "only the release's namespace", REFUSED, why)
     if (name, trait) in traits.WITHOUT_EFFECT:
         return Key(path, "any", WITHOUT_EFFECT, traits.WITHOUT_EFFECT[name, trait])
     if (name, trait) in traits.ALIASES:

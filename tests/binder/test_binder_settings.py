@@ -172,6 +172,25 @@ def test_traits_are_inherited_as_traitlets_does() -> None:
     assert found.build.repo2docker_extra_args == ["--debug"]
 
 
+@pytest.mark.parametrize("key", ["KubernetesBuildExecutor.namespace", "BinderHub.build_namespace"])
+def test_builds_run_in_the_releases_namespace(key: str) -> None:
+    place = Place("binder", "binder")
+    assert from_values({"extraConfig": {"a": f"c.{key} = 'binder'"}}, place).place.build_namespace == "binder"
+    with pytest.raises(
+        ValuesError, match=r"config\.KubernetesBuildExecutor\.namespace cannot be 'elsewhere'"
+    ) as refused:
+        from_values({"extraConfig": {"a": f"c.{key} = 'elsewhere'"}}, place)
+    assert "NetworkPolicies" in str(refused.value.why)
+
+
+def test_code_does_not_move_the_binder() -> None:
+    """The chart's probes and the tool's proofs would not find it."""
+    values = {"config": {"BinderHub": {"base_url": "/b"}}}
+    assert settings({**values, "extraConfig": {"a": "c.BinderHub.base_url = '/b/'"}}).binder.base_url == "/b/"
+    with pytest.raises(ValuesError, match=r"extraConfig changes config\.BinderHub\.base_url"):
+        settings({**values, "extraConfig": {"a": "c.BinderHub.base_url = '/c/'"}})
+
+
 def test_loading(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "values.yaml").write_text(yaml.safe_dump({"config": {"BinderHub": {"base_url": "/x"}}}))

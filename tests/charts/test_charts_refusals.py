@@ -8,7 +8,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from tests.charts.conftest import at, merge
+from tests.charts.conftest import NAMESPACE, at, merge
 from tests.charts.keys.page import listed_keys, rows_about
 from tests.charts.keys.refused import CHARTS, ENTRIES, PARTS
 
@@ -186,6 +186,14 @@ def test_metadata_server_stays_shut(render: Any, values: dict[str, Any], message
 def test_a_service_of_ours_is_not_another_hosts_name(render: Any, service: str) -> None:
     with pytest.raises(helm_python.HelmValuesError, match="'ClusterIP', 'NodePort', 'LoadBalancer'"):
         render(at(f"{service}.service.type", "ExternalName"))
+
+
+@pytest.mark.parametrize("key", ["KubernetesBuildExecutor.namespace", "BinderHub.build_namespace"])
+def test_builds_run_where_their_policies_are(render: Any, key: str) -> None:
+    (name,) = render(at(f"binderhub.config.{key}", NAMESPACE)).of_kind("Role").keys() & {"binderhub"}
+    assert name
+    with pytest.raises(helm_python.HelmRenderError, match=rf"config\.{key} elsewhere is refused: use nothing instead"):
+        render(at(f"binderhub.config.{key}", "elsewhere"))
 
 
 def test_a_claim_for_all_is_named(render: Any) -> None:

@@ -33,6 +33,10 @@ DIFFERS: dict[str, tuple[str, str]] = {
     },
     "binderhub.jupyterhub.proxy.service.disableHttpPort": (REFUSED, "a Service without a port is refused by the API"),
     **{
+        f"binderhub.config.{key}": (REFUSED, "builds elsewhere would have neither Role nor policies")
+        for key in ("BinderHub.build_namespace", "KubernetesBuildExecutor.namespace")
+    },
+    **{
         f"nginx-ingress.controller.{key}": (REFUSED, "true would have an effect on one machine too")
         for key in ("stats.enabled", "hostNetwork", "autoscaling.enabled")
     },

@@ -202,7 +202,25 @@ def from_values(values: Mapping[str, Any], place: Place) -> Settings:
         findings=tuple(findings),
     )
     _check_image_names(settings)
+    _check_what_the_chart_knows(settings, values)
     return settings
+
+
+def _check_what_the_chart_knows(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Objects of the release follow from these, so that extraConfig alone cannot change them."""
+    builds, here = "KubernetesBuildExecutor", settings.place.namespace
+    if settings.build.namespace not in {"", here}:
+        where = f"config.{builds}.namespace"
+        why = traits.RELEASE_NAMESPACE[builds, "namespace"]
+        raise ValuesError(f"{where} cannot be {settings.build.namespace!r}", where=where, why=why, hint="leave it out")
+    told = (values.get("config") or {}).get("BinderHub") or {}
+    if traits.BinderHub.model_validate({"base_url": told.get("base_url") or "/"}).base_url != settings.binder.base_url:
+        raise ValuesError(
+            "extraConfig changes config.BinderHub.base_url",
+            where="extraConfig",
+            why="probes, addresses and proofs follow from the values",
+            hint="set config.BinderHub.base_url in the values instead",
+        )
 
 
 def _check_image_names(settings: Settings) -> None:

@@ -285,6 +285,13 @@ REFUSED: dict[tuple[str, str], tuple[object, str]] = {
     ("BinderHub", "auth_enabled"): (False, "logging in is not supported yet: everybody could launch"),
 }
 
+# What may only say again what the release itself says: (class, trait) → why.
+_BESIDE = "builds run in the release's namespace, where their Role, NetworkPolicies and ConfigMap are"
+RELEASE_NAMESPACE: dict[tuple[str, str], str] = {
+    ("KubernetesBuildExecutor", "namespace"): _BESIDE,
+    ("BinderHub", "build_namespace"): _BESIDE,
+}
+
 
 def known_traits() -> dict[str, frozenset[str]]:
     """The traits of each class that a values file may name: honoured, of an old name, without effect, or refused."""
