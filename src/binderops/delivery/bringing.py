@@ -115,7 +115,8 @@ def told_to(step: Step) -> LogLine:
 def told_release(result: DeployResult) -> str:
     """A deployment in a line."""
     unchanged = "" if result.changed else ", unchanged"
-    return f"{result.release} revision {result.revision}: {result.objects} objects, all ready{unchanged}"
+    told = f"{result.release} revision {result.revision}: {result.objects} objects, all ready{unchanged}"
+    return "; ".join([told, *result.settled])
 
 
 def told_proof(result: ProofResult, folder: str) -> str:

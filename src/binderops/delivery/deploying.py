@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from binderops.delivery.holding import held
 from binderops.delivery.progress import Step
 from binderops.delivery.results import DeployResult
 from binderops.delivery.served import COMMON_LABEL, STATE_LABEL, digest_from, label_of, newest_release
+from binderops.delivery.settling import settle
 from binderops.delivery.waiting import wait_ready
 from binderops.errors import HelmError, TargetError
 from binderops.helm.releases import Release, ReleaseDoor
@@ -30,11 +32,14 @@ async def deploy(
     started = time.monotonic()
     objects = deployment.objects
     await check_version(deployment, access)
+    settled: list[str] = []
     for first in deployment.before:
         step.say(f"{first.release}: comes before")
-        await _bring(first, access, labels={STATE_LABEL: label_of(_digest(first))}, step=step)
+        labels = {STATE_LABEL: label_of(_digest(first))}
+        _, _, words = await _bring(first, access, labels=labels, step=step)
+        settled += [f"{first.release} {words}"] * bool(words)
     labels = {STATE_LABEL: label_of(deployment.digest), COMMON_LABEL: label_of(deployment.common)}
-    live, changed = await _bring(deployment.main, access, labels=labels, step=step, on_revision=on_revision)
+    live, changed, words = await _bring(deployment.main, access, labels=labels, step=step, on_revision=on_revision)
     return DeployResult(
         release=deployment.main.release,
         namespace=deployment.namespace,
@@ -42,6 +47,7 @@ async def deploy(
         objects=len(objects),
         changed=changed,
         seconds=round(time.monotonic() - started, 2),
+        settled=(*settled, *([words] if words else [])),
     )
 
 
@@ -76,19 +82,27 @@ async def _bring(
     labels: dict[str, str],
     step: Step,
     on_revision: Callable[[int], None] = lambda _: None,
-) -> tuple[Release, bool]:
-    door = ReleaseDoor(access.kubeconfig, state.namespace, access.context)
-    step.say("asking Helm for the release's history")
-    live = await newest_release(door, state.release)
-    changed = live is None or live.status != "deployed" or live.labels.get(STATE_LABEL) != labels[STATE_LABEL]
-    if changed:
-        step.say(f"helm is bringing the objects of {state.release}")
-        live = await _helm(door, state, labels)
-    assert live is not None
-    on_revision(live.revision)
-    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
-        await wait_ready(client, state.objects, namespace=state.namespace, timeout=state.timeout, step=step)
-    return live, changed
+) -> tuple[Release, bool, str | None]:
+    """The live revision, whether it is a new one, and words about what had been cut off before it."""
+    namespace, release, timeout = state.namespace, state.release, state.timeout
+    door = ReleaseDoor(access.kubeconfig, namespace, access.context)
+    async with (
+        Client.from_kubeconfig(access.kubeconfig, context=access.context) as client,
+        held(client, namespace, release, timeout=timeout, step=step, make_namespace=True) as hold,
+    ):
+        settled = await settle(client, hold, namespace=namespace, release=release, timeout=timeout, step=step)
+        step.say("asking Helm for the release's history")
+        live = await newest_release(door, release)
+        changed = live is None or live.status != "deployed" or live.labels.get(STATE_LABEL) != labels[STATE_LABEL]
+        if changed:
+            step.say(f"helm is bringing the objects of {release}")
+            await hold.begin(live.revision + 1 if live else 1)
+            live = await _helm(door, state, labels)
+            await hold.done()
+        assert live is not None
+        on_revision(live.revision)
+        await wait_ready(client, state.objects, namespace=namespace, timeout=timeout, step=step)
+    return live, changed, settled
 
 
 async def _helm(door: ReleaseDoor, state: ReleaseState, labels: dict[str, str]) -> Release:

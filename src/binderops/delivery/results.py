@@ -43,6 +43,8 @@ class DeployResult(Result):
     objects: int
     changed: bool
     seconds: float
+    settled: tuple[str, ...] = ()
+    """What had been cut off before, and was settled first."""
 
 
 class RecordResult(Result):
@@ -87,6 +89,7 @@ class RollbackResult(Result):
     left: int
     back_to: int
     revision: int
+    settled: str | None = None
     proof: ProofResult
     record: RecordResult
 

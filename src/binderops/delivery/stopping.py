@@ -8,13 +8,17 @@ import shutil
 from pathlib import Path
 
 from binderops.delivery.certificates_store import TrustStore
+from binderops.delivery.holding import forget, held
 from binderops.delivery.looking import environment_status
-from binderops.delivery.progress import Progress, running
+from binderops.delivery.progress import Progress, Step, running
 from binderops.delivery.results import DownResult, PurgeResult
+from binderops.delivery.served import newest_release
+from binderops.delivery.settling import settle
 from binderops.delivery.workspace import Workspace
-from binderops.errors import BinderOpsError
+from binderops.errors import BinderOpsError, NotFoundError
 from binderops.helm.releases import ReleaseDoor
 from binderops.images import remove_images
+from binderops.kube.client import Client
 
 _LAST_LOOK_SECONDS = 10
 _LAYER_NOTES = Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb")  # no setting of Podman moves it
@@ -43,10 +47,7 @@ async def purge(workspace: Workspace, *, progress: Progress) -> PurgeResult:
     stays: list[str] = []
     if workspace.environment.target.cluster:
         with running(progress, "release") as step:
-            access = workspace.target.access()
-            door = ReleaseDoor(access.kubeconfig, workspace.environment.namespace, access.context)
-            await door.uninstall(workspace.environment.release, timeout=workspace.environment.timeout)
-            step.summary = "uninstalled"
+            step.summary = await _uninstall(workspace, step)
             removed.append(f"release {workspace.environment.release}")
     with running(progress, "node" if workspace.environment.target.node else "cluster") as step:
         stays += await workspace.target.remove(report=step.say)
@@ -70,6 +71,25 @@ async def purge(workspace: Workspace, *, progress: Progress) -> PurgeResult:
     stays += still_trusted(workspace.name, TrustStore())
     stays.append("Debian packages that were installed: other programs may use them by now")
     return PurgeResult(environment=workspace.name, removed=tuple(removed), stays=tuple(stays))
+
+
+async def _uninstall(workspace: Workspace, step: Step) -> str:
+    """Uninstalls the release once nobody else is at work on it; Helm uninstalls what was cut off as well."""
+    access, environment = workspace.target.access(), workspace.environment
+    namespace, release, timeout = environment.namespace, environment.release, environment.timeout
+    door = ReleaseDoor(access.kubeconfig, namespace, access.context)
+    async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
+        try:
+            async with held(client, namespace, release, timeout=timeout, step=step) as hold:
+                await settle(client, hold, namespace=namespace, release=release, timeout=timeout, step=step)
+                if (newest := await newest_release(door, release)) is not None:
+                    await hold.begin(newest.revision)
+                    await door.uninstall(release, timeout=timeout)
+                    await hold.done()
+        except NotFoundError:
+            return "there is none"
+        await forget(client, namespace, release)
+    return "uninstalled"
 
 
 def still_trusted(environment: str, store: TrustStore) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from binderops.errors import HelmError
+from binderops.helm.storage import CUT_LABEL
 
 KEPT_REVISIONS = 20
 """Older ones go when a release is upgraded: each is a Secret that holds the whole chart."""
@@ -60,6 +61,8 @@ class ReleaseDoor:
     ) -> Release:
         """Installs the release, or upgrades it; does not wait for readiness. `timeout` in seconds covers hooks too."""
         install = not [entry for entry in await self.history(release, timeout=30) if entry.status != "uninstalled"]
+        # Helm hands labels on from one revision to the next; "null" takes one away.
+        own = dict(labels or {}) | ({} if install else {CUT_LABEL: "null"})
         answer = await self._call(
             "deploy",
             release,
@@ -69,7 +72,7 @@ class ReleaseDoor:
             chart=base64.b64encode(chart).decode(),
             values=dict(values),
             description=description,
-            labels=dict(labels or {}),
+            labels=own,
         )
         return _release(answer)
 
@@ -103,6 +106,7 @@ class ReleaseDoor:
     async def _call(self, action: str, release: str, *, timeout: float, **more: Any) -> Any:
         request = {
             "action": action,
+            "parent": os.getpid(),
             "kubeconfig": str(self.kubeconfig) if isinstance(self.kubeconfig, Path) else self.kubeconfig,
             "context": self.context,
             "namespace": self.namespace,
