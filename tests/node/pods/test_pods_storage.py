@@ -74,6 +74,47 @@ async def test_volumes_and_their_updates(client: Client, make: Any, wait_for: An
     assert not [path for path in leaks if b"s3cret" in path.read_bytes()], "a Secret reached the disk"
 
 
+async def test_volumes_are_mounted_inside_those_that_only_the_api_writes(
+    client: Client, make: Any, wait_for: Any
+) -> None:
+    """As mybinder.org mounts templates below /etc/jupyter; the outer files go on to follow the API."""
+    for name in ("outer", "inner"):
+        meta = {"name": name, "namespace": "default"}
+        await client.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"name": name}})
+    script = (
+        "cat /etc/own/name /etc/own/templates/deep/name; touch /etc/own/space/made || exit 1;"
+        " while [ $(cat /etc/own/name) = outer ]; do sleep 0.1; done; cat /etc/own/name /etc/own/templates/deep/name"
+    )
+    try:
+        await make(
+            "nested",
+            script,
+            hostUsers=False,
+            restartPolicy="Never",
+            volumes=[
+                {"name": "inner", "configMap": {"name": "inner"}},
+                {"name": "outer", "configMap": {"name": "outer"}},
+                {"name": "space", "emptyDir": {}},
+            ],
+            container={
+                "volumeMounts": [
+                    {"name": "inner", "mountPath": "/etc/own/templates/deep"},
+                    {"name": "space", "mountPath": "/etc/own/space/"},
+                    {"name": "outer", "mountPath": "/etc/own"},
+                ]
+            },
+        )
+        await wait_for("nested", lambda pod: pod["status"].get("phase") in {"Running", "Failed"})
+        await client.patch(CONFIG_MAP, "outer", "default", {"data": {"name": "changed"}})
+        pod = await wait_for("nested", ended)
+        text = await logs_of(client, "nested")
+        assert pod["status"]["phase"] == "Succeeded", (text, pod["status"])
+        assert text == "outerinnerchangedinner"
+    finally:
+        for name in ("outer", "inner"):
+            await client.delete(CONFIG_MAP, name, "default")
+
+
 async def test_claims_and_host_paths(client: Client, make: Any, wait_for: Any, tmp_path: Path) -> None:
     folder = tmp_path / "pv"
     volume = {

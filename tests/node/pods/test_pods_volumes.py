@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from binderops.errors import VolumeSetupError
 from binderops.kube.kinds import Kind, Object
 from binderops.node.pods.identity import Owner, owner_of, range_of
+from binderops.node.pods.nesting import make_mount_points
 from binderops.node.pods.paths import make_beneath, mount_beneath, open_beneath
 from binderops.node.pods.payload import File, checked_path, write_payload
 from binderops.node.pods.sources import Context
@@ -41,6 +42,33 @@ def test_a_payload_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"a": b"3"}
     assert not (tmp_path / first).exists(), "the old files are gone"
     assert oct((tmp_path / "a").stat().st_mode & 0o777) == "0o644"
+
+
+def test_mount_points_inside_a_payload_outlive_its_changes(tmp_path: Path) -> None:
+    def mount(name: str, path: str, **more: str) -> dict[str, str]:
+        return {"name": name, "mountPath": path, **more}
+
+    containers = [
+        {"volumeMounts": [mount("b", "/v/x/y"), mount("a", "/v"), mount("c", "/v/x/y/z"), mount("d", "/vv/q")]},
+        {"volumeMounts": [mount("a", "/w/"), mount("b", "/w/d"), mount("b", "/w/x"), mount("a", "/s", subPath="k")]},
+        {"volumeMounts": [mount("a", "/u"), mount("b", "/u/../out"), mount("c", "/s/in")]},
+    ]
+    pod = {"spec": {"initContainers": containers[:1], "containers": containers[1:]}}
+    owner = Owner(os.getuid(), None)
+    files = {"k": File(b"1", 0o644), "d/e": File(b"2", 0o644)}
+    make_mount_points(tmp_path, pod, "none", owner)
+    assert not list(tmp_path.iterdir())
+    write_payload(tmp_path, files, owner)
+    make_mount_points(tmp_path, pod, "a", owner)
+    assert {entry.name for entry in tmp_path.iterdir() if entry.is_dir() and not entry.is_symlink()} - {
+        (tmp_path / "..data").readlink().name
+    } == {"x"}
+    assert (tmp_path / "x/y").is_dir() and not (tmp_path / "x/y/z").exists()
+    assert (tmp_path / "d").is_symlink(), "a folder of the files serves as it is"
+    assert write_payload(tmp_path, {"k": File(b"3", 0o644), "x": File(b"4", 0o644)}, owner)
+    assert (tmp_path / "k").read_bytes() == b"3"
+    assert (tmp_path / "x/y").is_dir(), "what is mounted there covers such a file anyway"
+    assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.root

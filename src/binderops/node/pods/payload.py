@@ -75,10 +75,11 @@ def _write(root: Path, path: str, file: File, owner: Owner) -> None:
 
 def _link_names(folder: Path, names: set[str]) -> None:
     for entry in folder.iterdir():
-        if not entry.name.startswith("..") and entry.name not in names:
+        # A folder is where another volume is mounted (nesting).
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in names:
             entry.unlink()
     for name in names:
-        if not (folder / name).is_symlink():
+        if not (folder / name).is_symlink() and not (folder / name).is_dir():
             (folder / name).symlink_to(f"{DATA}/{name}")
 
 

@@ -20,6 +20,7 @@ from binderops.kube.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, Obj
 from binderops.kube.objects import namespace_of, spec_of, status_of, uid_of
 from binderops.kube.quantity import to_bytes
 from binderops.node.pods.identity import Owner, Range, is_shown
+from binderops.node.pods.nesting import make_mount_points
 from binderops.node.pods.payload import write_payload
 from binderops.node.pods.sources import Context, files_of, is_payload
 from binderops.podman.idmaps import mount_mapped
@@ -86,6 +87,7 @@ class Volumes:
             files = await files_of(pod, volume, context)
             folder = self._made(self.memory / uid / "volumes" / name, owner, mode=0o755)
             write_payload(folder, files, owner)
+            make_mount_points(folder, pod, name, owner)
             return folder
         if volume.get("emptyDir") is not None:
             return await self._empty(uid, name, volume["emptyDir"], owner)
