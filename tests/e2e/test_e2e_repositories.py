@@ -6,9 +6,11 @@ import json
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.e2e.launches import Binder, Event, git_spec, phases_of, text_of
+from tests.e2e.conftest import NAME, Deployed
+from tests.e2e.launches import Binder, Event, Server, git_spec, phases_of, text_of
 from tests.e2e.networks import until
 from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
 
@@ -50,6 +52,34 @@ def test_a_known_commit_is_launched_without_a_build(binder: Binder, repositories
     moved = binder.launch(git_spec(url, "main"))
     assert moved.events[-1]["image"].endswith(commit)
     assert moved.run("import cowsay\ncowsay.__version__") == "'6.0'"
+
+
+def test_the_command_launches_a_git_url(deployed: Deployed, repositories: Repositories) -> None:
+    url = repositories.add("by-command", {"requirements.txt": "cowsay==6.1\n"})
+    first = repositories.commit("by-command", {"said.txt": "the first"})
+    head = repositories.commit("by-command", {"said.txt": "the second"})
+    launched = deployed.json("launch", url, "-e", NAME)
+    assert launched["spec"] == git_spec(url)
+    assert launched["image"].endswith(head)
+    assert {"fetching", "built", "launching", "ready", "page"} <= set(launched["phases"])
+    assert opened_by(launched).run("open('said.txt').read(), __import__('cowsay').__version__") == (
+        "('the second', '6.1')"
+    )
+
+    older = deployed.json("launch", url, "-e", NAME, "--ref", first)
+    assert older["image"].endswith(first)
+    assert opened_by(older).run("open('said.txt').read()") == "'the first'"
+
+    missing = deployed.run("launch", repositories.url("no-such-repository"), "-e", NAME)
+    assert missing.returncode == 1
+    assert "Error resolving ref for git:" in missing.stderr
+
+
+def opened_by(launched: Any) -> Server:
+    """The server of the page that the command answers with: its address, and the token in its query."""
+    address = urlsplit(launched["url"])
+    path = address.path.removesuffix("lab")
+    return Server(f"{address.scheme}://{address.netloc}{path}", parse_qs(address.query)["token"][0])
 
 
 def test_a_package_that_does_not_exist_fails_with_the_installers_reason(
