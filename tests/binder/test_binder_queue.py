@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binderops.binder.builds.manager import _waits
-from binderops.binder.builds.queue import Queue
+from binderops.binder.builds.queue import MOST_WAITING, MOST_WAITING_OF_ONE, Queue
+from binderops.errors import BuildError
 
 
 class Visitors:
@@ -72,6 +73,73 @@ async def test_a_turn_that_comes_to_somebody_who_leaves_is_passed_on() -> None:
     visitors.ends[2].set()
     await visitors.settle()
     assert 2 in visitors.began and not visitors.running
+
+
+async def test_one_visitor_holds_a_share_and_lets_others_go_first() -> None:
+    """32 builds that never end: others still build, and the next of the first visitor's waits for one of its own."""
+    queue = Queue(8)
+    began: list[str] = []
+    end, never = asyncio.Event(), asyncio.Event()
+
+    async def build(name: str, visitor: str, until: asyncio.Event) -> None:
+        async with queue.turn(lambda place: None, visitor=visitor):
+            began.append(name)
+            await until.wait()
+
+    tasks = [asyncio.create_task(build(f"a{n}", "198.51.100.1", end if n == 0 else never)) for n in range(32)]
+    await asyncio.sleep(0)
+    assert began == ["a0", "a1"]
+    tasks += [asyncio.create_task(build(f"b{n}", f"198.51.100.{n}", never)) for n in range(2, 7)]
+    tasks += [asyncio.create_task(build("operator", "", never))]
+    await asyncio.sleep(0)
+    assert began[2:] == ["b2", "b3", "b4", "b5", "b6", "operator"]
+    end.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert began[8:] == ["a2"], "in their order, as its share allows"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_has_left_gives_the_place_up() -> None:
+    queue, end, began = Queue(1), asyncio.Event(), []
+    watched = {"left": False, "stays": True}
+
+    async def build(name: str, *, visitor: str = "") -> None:
+        async with queue.turn(lambda place: None, visitor=visitor, is_wanted=lambda: watched.get(name, True)):
+            began.append(name)
+            if name == "first":
+                await end.wait()
+
+    tasks = {name: asyncio.create_task(build(name)) for name in ("first", "left", "stays")}
+    await asyncio.sleep(0)
+    end.set()
+    with pytest.raises(BuildError, match="Nobody waited"):
+        await tasks["left"]
+    await tasks["stays"]
+    assert began == ["first", "stays"]
+
+
+async def test_too_many_are_refused_in_words() -> None:
+    queue, told, never = Queue(1), list[int](), asyncio.Event()
+
+    async def build(visitor: str) -> None:
+        async with queue.turn(told.append, visitor=visitor):
+            await never.wait()
+
+    tasks = [asyncio.create_task(build("one")) for _ in range(1 + MOST_WAITING_OF_ONE)]
+    await asyncio.sleep(0)
+    with pytest.raises(BuildError, match="from your address wait already"):
+        await build("one")
+    tasks += [asyncio.create_task(build(str(n))) for n in range(MOST_WAITING - MOST_WAITING_OF_ONE)]
+    await asyncio.sleep(0)
+    with pytest.raises(BuildError, match="Too many builds wait"):
+        await build("another")
+    assert max(told) == MOST_WAITING
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @settings(max_examples=60, deadline=None)

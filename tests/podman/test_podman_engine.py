@@ -66,6 +66,10 @@ async def test_exit_code_is_seen_by_events_and_by_wait(podman: Podman) -> None:
 
     started = asyncio.Event()
     watcher = asyncio.create_task(watch(started))
+    async with asyncio.timeout(60):
+        while not started.is_set():  # the engine tells what comes after it began to, whenever that is
+            await podman.containers.remove(await podman.containers.create({"image": TINY, "command": ["true"]}))
+            await asyncio.sleep(0.05)
     identity = await running(podman, "sh", "-c", "sleep 0.3; exit 7", name="test-exit")
     event = await asyncio.wait_for(seen, 60)
     assert event.id == identity

@@ -20,6 +20,7 @@ from binderops.binder.health import Health
 from binderops.binder.launches.hub import Hub
 from binderops.binder.launches.keeping import Keeping
 from binderops.binder.launches.launcher import Launcher
+from binderops.binder.launches.quota import Servers
 from binderops.binder.metrics import Metrics
 from binderops.binder.peers import Peers
 from binderops.binder.providers import AnyProvider, make_provider, make_providers
@@ -59,6 +60,7 @@ class Binder:
     """Who may pull anything: the pull Secret of the release."""
     credentials: BuildCredentials | None
     pods: Pods
+    servers: Servers
     builds: Builds
     launcher: Launcher
     health: Health
@@ -123,6 +125,7 @@ async def open_binder(settings: Settings, kube: Client) -> AsyncIterator[Binder]
             pull_password=_pull_password(settings),
             credentials=credentials,
             pods=pods,
+            servers=Servers(pods),
             builds=builds,
             launcher=Launcher(hub, settings.hub_url, settings.launcher, metrics),
             health=Health(images, settings.image_prefix, hub, pods, quota=settings.quota.total_quota),

@@ -17,10 +17,10 @@ from binderops.binder.builds.explain import explain_text
 from binderops.binder.builds.manifest import BuildRequest
 from binderops.binder.events import Event, event, failed, has_failed
 from binderops.binder.launches.launcher import Launched, LaunchRequest
-from binderops.binder.launches.quota import check_quota
 from binderops.binder.naming import build_name, image_name
 from binderops.binder.providers import AnyProvider
 from binderops.binder.providers.base import Repository, Resolved
+from binderops.binder.ratelimit import visitor_of
 from binderops.errors import BinderOpsError, HubError, QuotaError, RegistryError, SpecError
 from binderops.oci.references import Reference
 
@@ -171,8 +171,7 @@ class Journey:
             usual=settings.binder.per_repo_quota,
             higher=settings.binder.per_repo_quota_higher,
         )
-        check_quota(
-            self._binder.pods,
+        self._binder.servers.check(
             total=settings.quota.total_quota,
             image=target.image,
             repo_quota=quota,
@@ -189,7 +188,8 @@ class Journey:
             git_credentials=target.provider.git_credentials,
             fetch_tree=target.provider.tree_source(target.repository, target.resolved),
         )
-        running = self._binder.builds.build(request)
+        visitor = "" if self._asked.is_operator else visitor_of(self._asked.client_address)
+        running = self._binder.builds.build(request, visitor=visitor)
         yield event("waiting", "Waiting for build to start...")
         said_failed = False
         async for item in running.watch():
@@ -215,8 +215,8 @@ class Journey:
         await asyncio.sleep(LINGER_SECONDS)
 
     async def _launch(self, target: _Target) -> AsyncGenerator[Event, None]:
-        self._check_quota(target)
         asked, launched, started = self._asked, Launched(), time.monotonic()
+        servers = self._binder.servers
         extra = {
             "binder_ref_url": target.resolved.ref_url,
             "binder_launch_host": asked.launch_host,
@@ -225,7 +225,8 @@ class Journey:
             "binder_client_ip": asked.client_address,
         }
         request = LaunchRequest(target.image, target.repository.url, extra)
-        with self._binder.metrics.inprogress_launches.track_inprogress():
+        self._check_quota(target)  # nothing is awaited from here until the launch counts
+        with servers.starting(launched, target.image), self._binder.metrics.inprogress_launches.track_inprogress():
             async for item in self._binder.launcher.launch(request, launched):
                 yield item
         self._count_launch("success")

@@ -50,7 +50,7 @@ class RateLimit:
 
     def count(self, address: str) -> Count:
         """Count one request of an address, or of an IPv6 network of one subscriber; counting goes on below zero."""
-        now, key = self._clock(), _visitor(address)
+        now, key = self._clock(), visitor_of(address)
         if len(self._windows) > _MANY and now - self._forgot > _FORGET_SECONDS:
             self._forgot = now
             self._windows = {key: window for key, window in self._windows.items() if window.reset > now}
@@ -61,7 +61,8 @@ class RateLimit:
         return Count(window.remaining >= 0, window.remaining, math.ceil(window.reset), self.limit)
 
 
-def _visitor(address: str) -> str:
+def visitor_of(address: str) -> str:
+    """Who an address stands for: itself, or the IPv6 network of one subscriber."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

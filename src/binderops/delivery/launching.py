@@ -20,6 +20,7 @@ from binderops.errors import ProofError
 LogLine = Callable[[str, str], None]
 """Called with phase and text of each event of the stream."""
 
+_AGAIN_SECONDS = 1.0
 _PAGE_DEADLINE = 30.0  # seconds from `ready` until the Lab page must have answered
 
 
@@ -54,7 +55,7 @@ async def launch(
     tail: list[str] = []
     try:
         async with asyncio.timeout(timeout), public_client(trust=trust, timeout=60) as client:
-            async for event in _events(client, urljoin(binder_url, f"build/{spec}"), authorization):
+            async for event in _followed(client, urljoin(binder_url, f"build/{spec}"), authorization):
                 phase = str(event.get("phase") or "").lower()
                 message = str(event.get("message") or "")
                 if phase and phase != "unknown":
@@ -90,6 +91,21 @@ async def launch(
         phases=phases,
     )
     return Launched(result=result, server_url=ready["url"], token=ready["token"], trust=trust)
+
+
+async def _followed(client: httpx.AsyncClient, url: str, authorization: str | None) -> AsyncIterator[dict[str, Any]]:
+    """The stream's events; one that breaks off is asked for again, as a page's EventSource does: its build goes on."""
+    began = False
+    while True:
+        try:
+            async for event in _events(client, url, authorization):
+                began = True
+                yield event
+            return
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ConnectError):
+            if not began:
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _events(client: httpx.AsyncClient, url: str, authorization: str | None) -> AsyncIterator[dict[str, Any]]:

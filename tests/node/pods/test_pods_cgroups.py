@@ -53,9 +53,12 @@ def test_groups_that_were_left_are_found_in_every_hierarchy(hybrid: Path) -> Non
 @pytest.mark.root
 async def test_a_group_that_no_pod_owns_is_removed(node: Any) -> None:
     """As a monitor leaves it that made its group once more after its pod's were removed."""
-    tops = [path for path in cgroups._tops(CGROUP_ROOT) if (path / "binderops" / node.name).is_dir()]
-    assert tops, "the node has control groups"
-    made = [top / "binderops" / node.name / "00000000-0000-0000-0000-000000000000" / "conmon" for top in tops]
+
+    def tops() -> list[Path]:
+        return [path for path in cgroups._tops(CGROUP_ROOT) if (path / "binderops" / node.name).is_dir()]
+
+    node.wait_for(lambda: bool(tops()), "control group of the node")
+    made = [top / "binderops" / node.name / "00000000-0000-0000-0000-000000000000" / "conmon" for top in tops()]
     for folder in made:
         folder.mkdir(parents=True)
     node.end()

@@ -90,12 +90,12 @@ class Builds:
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue = Queue(settings.binder.concurrent_build_limit)
 
-    def build(self, request: BuildRequest) -> RunningBuild:
-        """The running build of this name, or a new one."""
+    def build(self, request: BuildRequest, *, visitor: str = "") -> RunningBuild:
+        """The running build of this name, or a new one, which counts for a visitor ("": for none)."""
         running = self._running.get(request.name)
         if running is None:
             running = self._running[request.name] = RunningBuild(request, tail=self._settings.build.log_tail_lines)
-            task = asyncio.create_task(self._run(running), name=request.name)
+            task = asyncio.create_task(self._run(running, visitor), name=request.name)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return running
@@ -140,7 +140,7 @@ class Builds:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, running: RunningBuild) -> None:
+    async def _run(self, running: RunningBuild, visitor: str) -> None:
         name, started = running.request.name, time.monotonic()
         longest = self._settings.cleaner.max_age
         look = self._content.look(running.request)
@@ -148,7 +148,10 @@ class Builds:
             if await look.append(running.publish):
                 running.finish(True)
                 return
-            async with self._queue.turn(lambda place: running.publish(_waits(place))), asyncio.timeout(longest):
+            turn = self._queue.turn(
+                lambda place: running.publish(_waits(place)), visitor=visitor, is_wanted=lambda: running.watchers > 0
+            )
+            async with turn, asyncio.timeout(longest):
                 with self._metrics.inprogress_builds.track_inprogress():
                     await self._follow(running)
         except TimeoutError:

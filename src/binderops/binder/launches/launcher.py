@@ -39,8 +39,9 @@ class LaunchRequest:
 
 @dataclass
 class Launched:
-    """Where the server is: its URL, and the token that opens it."""
+    """Whose server it is (of the last attempt), where it is: its URL, and the token that opens it."""
 
+    user: str = ""
     url: str = ""
     token: str = field(default="", repr=False)
     attempts: int = 0
@@ -80,7 +81,7 @@ class Launcher:
             await asyncio.sleep(self._traits.retry_delay * 2 ** (attempt - 1))
 
     async def _attempt(self, request: LaunchRequest, launched: Launched) -> AsyncGenerator[Event, None]:
-        user = user_name(request.repo_url)
+        user = launched.user = user_name(request.repo_url)
         token = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         try:
             await self._hub.create_user(user)

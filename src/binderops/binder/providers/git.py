@@ -18,8 +18,7 @@ from binderops.git.hosts import InternalHost
 from binderops.git.remote import RemoteUrl, check_ref, is_commit, ls_remote
 from binderops.git.snapshots import fetch
 
-# A server that answers slowly, or without end, holds one of these; each may take as much memory as git is given.
-_ASKING = asyncio.Semaphore(8)
+_AT_ONCE = 8
 
 
 class Git(Provider[GitRepoProvider]):
@@ -40,6 +39,8 @@ class Git(Provider[GitRepoProvider]):
     ) -> None:
         super().__init__(traits, client)
         self._internal_hosts = internal_hosts
+        # A server that answers slowly, or without end, holds one; each may take as much memory as git is given.
+        self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def parse(self, spec: str) -> Repository:
         """Split at the first slash: those of the URL are encoded."""
@@ -60,7 +61,7 @@ class Git(Provider[GitRepoProvider]):
         if not is_commit(repository.ref):
             url = RemoteUrl.parse(repository.url, protocols=self.traits.allowed_protocols)
             try:
-                async with _ASKING:
+                async with self._asking:
                     ref = await ls_remote(url, repository.ref, internal=self._internal_hosts)
             except GitError as error:
                 text = f"Unable to run git ls-remote to get the `resolved_ref`: {error.what}"

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from binderops.podman.machine import CGROUP_ROOT, PID_MAX, CgroupMode, cgroup_mode, remove_cgroup
 
 SHARES_RANGE, WEIGHT_RANGE = (2, 262144), (1, 10000)
+
+
+REMOVAL_SECONDS = 10.0
+"""How long a control group is waited for in which something is still ending."""
 
 
 def limit_node(node: str, *, root: Path = CGROUP_ROOT, most: int | None = None) -> None:
@@ -82,11 +87,16 @@ def left(node: str, *, root: Path = CGROUP_ROOT) -> set[str]:
 
 
 def remove_all(node: str, *, root: Path = CGROUP_ROOT) -> None:
-    """Remove the control groups of a node whose pods are gone."""
-    for top in _tops(root):
-        remove_cgroup(top / "binderops" / node, top)
-        with contextlib.suppress(OSError):  # other nodes' are in it
-            (top / "binderops").rmdir()
+    """Remove the control groups of a node whose pods are gone, and wait for what is still ending in them."""
+    deadline = time.monotonic() + REMOVAL_SECONDS
+    while True:
+        for top in _tops(root):
+            remove_cgroup(top / "binderops" / node, top)
+            with contextlib.suppress(OSError):  # other nodes' are in it
+                (top / "binderops").rmdir()
+        if not any((top / "binderops" / node).exists() for top in _tops(root)) or time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
 
 
 def _tops(root: Path) -> list[Path]:
