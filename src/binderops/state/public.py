@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
+from binderops.state.values import get_path
+
 # Ports that browsers never ask for pages: "bad port" in the Fetch standard (https://fetch.spec.whatwg.org/#port-blocking).
 BLOCKED_PORTS = frozenset((
     1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
@@ -17,7 +19,7 @@ BLOCKED_PORTS = frozenset((
 ))  # fmt: skip
 
 
-_BASE_URL = ("binderhub", "config", "BinderHub", "base_url")
+_BASE_URL = "binderhub.config.BinderHub.base_url"
 
 
 class PublicSettings(BaseModel):
@@ -33,15 +35,13 @@ class PublicSettings(BaseModel):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> PublicSettings:
         """As a release's values say; pydantic's ValidationError where they are wrong (`key_of` tells which key)."""
-        base: Any = values
-        for part in _BASE_URL:
-            base = base.get(part) if isinstance(base, Mapping) else None
+        base = get_path(values, _BASE_URL)
         return cls.model_validate((values.get("global") or {}) | {"baseUrl": "/" if base is None else base})
 
     @staticmethod
     def key_of(name: str) -> tuple[str, ...]:
         """Where one of these settings stands in the values; `name` as in an error's place."""
-        return _BASE_URL if name == "baseUrl" else ("global", name)
+        return tuple(_BASE_URL.split(".")) if name == "baseUrl" else ("global", name)
 
     @field_validator("public_port", "public_tls_port")
     @classmethod
