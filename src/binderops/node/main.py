@@ -27,6 +27,7 @@ from binderops.node.arguments import parse
 from binderops.node.config import NodeConfig, load_config, read_config
 from binderops.node.kubeconfig import withdraw_admin_kubeconfig, write_admin_kubeconfig, write_node_kubeconfig
 from binderops.node.pki import ensure_pki
+from binderops.node.reserve import Reserve
 from binderops.node.rooms import Room, keep_running
 
 _log = structlog.get_logger("node")
@@ -68,6 +69,7 @@ def _run(options: Namespace, given: Sequence[str]) -> int:
         )
     _raise_file_limit()
     with _only_process(config):
+        Reserve(config.state / "reserve").begin()
         with _told("the node cannot start"):
             withdraw_admin_kubeconfig(config)
             _tell_program(config, given)
@@ -144,8 +146,8 @@ async def _announce(config: NodeConfig, ready: asyncio.Event, settled: asyncio.E
         try:
             write_admin_kubeconfig(config)
             break
-        except OSError as error:  # nobody would learn that the API answers; whoever makes room does not know of this
-            _log.error("the kubeconfig cannot be written", path=str(config.admin_kubeconfig), error=str(error))
+        except OSError as error:  # nobody would learn that the API answers: tried until there is room
+            _log.error("the kubeconfig cannot be written", error=str(error), retry_seconds=_ANNOUNCE_SECONDS)
             await asyncio.sleep(_ANNOUNCE_SECONDS)
     _log.info("the node is ready", kubeconfig=str(config.admin_kubeconfig))
 

@@ -52,7 +52,14 @@ def write_hooks(configuration: Path) -> None:
         "stages": ["createRuntime"],
     }
     for path, text in ((program, _SCRIPT), (folder / "limit-users.json", json.dumps(hook) + "\n")):
-        new = path.with_suffix(".new")  # a runtime may be starting the one that is there
-        new.write_text(text)
-        new.chmod(0o700)
-        new.replace(path)
+        write_program(path, text)
+
+
+def write_program(path: Path, text: str) -> None:
+    """Write a file that a runtime may be starting now. What is there already is not written: a disk may be full."""
+    if path.exists() and path.read_text() == text:
+        return
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o700)
+    new.replace(path)

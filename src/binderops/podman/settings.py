@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from binderops.errors import MachineError
-from binderops.podman.hooks import hook_folders, write_hooks
+from binderops.podman.hooks import hook_folders, write_hooks, write_program
 from binderops.podman.machine import CgroupMode, cgroup_mode, default_ulimits, oci_runtime, proxy_environment
 from binderops.podman.runtime import runc_script
 from binderops.seccomp import SYSTEM_PROFILE, write_profile
@@ -145,11 +145,7 @@ class EngineSettings:
     def _write_runtime(self) -> None:
         """The program that stands for runc. A running service starts it by its path: it need not be started again."""
         if self.runtime == "runc":
-            program = self.configuration / "runc"
-            new = program.with_suffix(".new")  # conmon may be starting the one that is there
-            new.write_text(runc_script(self.run))
-            new.chmod(0o700)
-            new.replace(program)
+            write_program(self.configuration / "runc", runc_script(self.run))
 
     def containers_conf(self) -> str:
         """containers.conf(5). File locks, since shared-memory locks are one table for all engines of a machine."""

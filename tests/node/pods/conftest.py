@@ -21,6 +21,7 @@ from tests.podman.tiny import TINY, root_filesystem
 from binderops.kube.client import Client
 from binderops.kube.kinds import POD
 from binderops.node.config import NodeConfig, read_config
+from binderops.node.kubeconfig import withdraw_admin_kubeconfig
 from binderops.podman import Podman
 
 Pod = dict[str, Any]
@@ -59,7 +60,8 @@ class Node:
         return {**os.environ, "BINDEROPS_RUN": str(self.run)}
 
     def start(self) -> None:
-        self.kubeconfig.unlink(missing_ok=True)
+        if self.kubeconfig.exists():  # of a process that was killed: it is what is waited for
+            withdraw_admin_kubeconfig(self.config)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command("run"), "--api-port", str(self.port), "--host-address", "127.0.0.1"],

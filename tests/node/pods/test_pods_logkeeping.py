@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.disks import fill_but, small_disk
 
+from binderops.node.pods import usage
 from binderops.node.pods.logkeeping import LogKeeper, begin_anew
 
 KILOBYTE = 1024
@@ -87,17 +89,46 @@ async def test_a_programs_log_begins_anew_and_the_one_before_stays(tmp_path: Pat
     assert engine.stat().st_size == 0
 
 
-def test_a_log_that_cannot_be_kept_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "node.log"
-    path.write_bytes(b"x")
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("room", "kept"), [(64 * KILOBYTE, b"before"), (1200 * KILOBYTE, None), (4800 * KILOBYTE, b"x")]
+)
+def test_a_log_that_fills_the_disk_is_cut_where_it_is(tmp_path: Path, room: int, kept: bytes | None) -> None:
+    """What was kept before goes first; the log itself, where there is no room for two of it then either."""
+    with small_disk(tmp_path, 16 << 20) as disk:
+        path, before = disk / "node.log", disk / "node.log.1"
+        path.write_bytes(b"x" * 1000 * KILOBYTE)
+        if kept == b"before":
+            before.write_bytes(b"before" * 400 * KILOBYTE)
+        fill_but(disk / "filler", room)
+        free = usage.room_of(disk).free
+        assert begin_anew(path) is (kept is not None)
+        assert path.stat().st_size == 0
+        assert not before.exists() if kept is None else before.read_bytes() == b"x" * 1000 * KILOBYTE
+        assert usage.room_of(disk).free >= free, "it took no room"
+        assert not path.with_name("node.log.new").exists()
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
-    with pytest.raises(OSError, match="No space"):
-        begin_anew(path)
-    assert path.read_bytes() == b"x"
+async def test_a_program_log_that_cannot_be_kept_small_keeps_no_dead_pods_log(tmp_path: Path) -> None:
+    tools = kit(tmp_path)
+    gone = attempt(tmp_path, "gone", 0, hours_ago=0)
+    (tmp_path / "podman" / "podman.log.1").mkdir(parents=True)  # it cannot be replaced by a file
+    (tmp_path / "podman" / "podman.log").write_bytes(b"x" * 2000)
+    with pytest.raises(OSError, match="directory"):
+        await LogKeeper(tools, list, set, program_bytes=1000).look()
+    assert not gone.parents[1].exists()
+
+
+async def test_before_its_pods_are_adopted_no_log_that_may_be_written_goes(tmp_path: Path) -> None:
+    tools = kit(tmp_path)
+    kept, gone = attempt(tmp_path, "kept", 0, hours_ago=0), attempt(tmp_path, "gone", 0, hours_ago=0)
+    adopted = False
+    keeper = LogKeeper(tools, list, lambda: {"uid-kept"}, adopted=lambda: adopted, pods_bytes=1)
+    await keeper.look()
+    assert (kept.exists(), gone.exists()) == (True, False)
+    adopted = True
+    await keeper.look()
+    assert not kept.exists()
 
 
 @pytest.mark.podman

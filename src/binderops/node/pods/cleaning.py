@@ -21,7 +21,7 @@ from binderops.node.pods import usage
 from binderops.node.pods.ephemeral import Room
 from binderops.node.pods.imageuses import ImageUses
 from binderops.node.pods.kit import Kit
-from binderops.node.pods.reserve import Reserve
+from binderops.node.reserve import Reserve
 
 log = structlog.get_logger(__name__)
 

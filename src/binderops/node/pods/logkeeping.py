@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +34,10 @@ class Found(NamedTuple):
 
 
 class LogKeeper:
-    """Looks at a node's logs. `workers` are its pods now, `known` the uids of all pods that the API knows."""
+    """Looks at a node's logs. `workers` are its pods now, `known` the uids of all pods that the API knows.
+
+    Until they are `adopted` it is not known what containers write: logs of pods that the API knows stay.
+    """
 
     def __init__(
         self,
@@ -41,12 +45,14 @@ class LogKeeper:
         workers: Callable[[], Sequence[PodWorker]],
         known: Callable[[], set[str]],
         *,
+        adopted: Callable[[], bool] = lambda: True,
         program_bytes: int = PROGRAM_BYTES,
         pods_bytes: int = PODS_BYTES,
     ) -> None:
         self._kit = kit
         self._workers = workers
         self._known = known
+        self._adopted = adopted
         self._program_bytes = program_bytes
         self._pods_bytes = pods_bytes
 
@@ -60,12 +66,13 @@ class LogKeeper:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Begin programs' logs anew, remove those of pods that are gone, then what all others have too much."""
-        await asyncio.to_thread(self._programs)
+        """Remove logs of pods that are gone, then what all others have too much; begin programs' logs anew."""
         folders = await asyncio.to_thread(self._folders)
         # The API's view after the folders: a pod that begins meanwhile is known.
-        known, written = self._known(), set(self._written())
+        known, written = self._known(), set(self._written()) if self._adopted() else None
         await asyncio.to_thread(self._pods, folders, known, written)
+        # Last: on a full disk it needs the room that the others make.
+        await asyncio.to_thread(self._programs)
 
     @property
     def _folder(self) -> Path:
@@ -74,8 +81,9 @@ class LogKeeper:
     def _programs(self) -> None:
         for path in (*self._folder.glob("*.log"), self._kit.config.state / "podman" / "podman.log"):
             if path.is_file() and path.stat().st_size > self._program_bytes:
-                begin_anew(path)
-                log.info("a program's log begins anew", path=str(path), before=f"{path.name}.1")
+                kept = begin_anew(path)
+                why = f"in {path.name}.1" if kept else "lost: the disk has no room for it"
+                log.info("a program's log begins anew", path=str(path), before=why)
 
     def _written(self) -> Iterator[Path]:
         """Logs that containers write now."""
@@ -88,11 +96,13 @@ class LogKeeper:
     def _folders(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
 
-    def _pods(self, folders: list[Path], known: set[str], written: set[Path]) -> None:
+    def _pods(self, folders: list[Path], known: set[str], written: set[Path] | None) -> None:
         for folder in folders:
             if folder.name.rpartition("_")[2] not in known:
                 shutil.rmtree(folder, ignore_errors=True)
                 log.info("removed the logs of a pod that is gone", pod=folder.name)
+        if written is None:
+            return
         found = list(_logs_in(folders))
         held = sum(each.size for each in found)
         if held > self._pods_bytes:
@@ -113,17 +123,41 @@ class LogKeeper:
             )
 
 
-def begin_anew(path: Path) -> None:
+def begin_anew(path: Path) -> bool:
     """Move what a log holds to NAME.1 and go on with an empty one: whoever writes has it open for appending.
 
-    What is written between the copy and the cut is lost, as with logrotate's copytruncate.
+    What is written between the copy and the cut is lost, as with logrotate's copytruncate. On a disk that would be full
+    then, what was kept goes: what NAME.1 held first, all of it if need be. Returns whether it was kept.
     """
     before, new = path.with_name(f"{path.name}.1"), path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy, path.open("rb") as source:
-        shutil.copyfileobj(source, copy)
-    new.replace(before)
+    if not _has_room(path):
+        before.unlink(missing_ok=True)
+    kept = _has_room(path) and _copy(path, new)
+    if kept:
+        new.replace(before)
     os.truncate(path, 0)
+    return kept
+
+
+def _has_room(path: Path) -> bool:
+    """For a copy, and as much again: others need to write meanwhile."""
+    found = os.statvfs(path.parent)
+    return found.f_bavail * found.f_frsize >= 2 * path.stat().st_size
+
+
+def _copy(path: Path, new: Path) -> bool:
+    """False where the disk became full meanwhile; nothing is left then."""
+    try:
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as copy, path.open("rb") as source:
+            shutil.copyfileobj(source, copy)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        return False
+    return True
 
 
 def _logs_in(folders: Iterable[Path]) -> Iterator[Found]:

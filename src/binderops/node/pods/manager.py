@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 COMPARE_SECONDS = 30.0
 REFRESH_SECONDS = 60.0
+RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
 
 
 class Manager:
@@ -69,26 +71,46 @@ class Manager:
         the node last ran.
         """
         await self._pods.synced.wait()
-        await self._adopt()
-        await remove_torn_images(self._kit)
-        self._pods.subscribe(self._changed)
-        await self._remove_orphans()
-        self._ready.set()
-        found = list(self._workers.values())
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._look_after_disk(settled))
+                await self._settle()
                 group.create_task(self._binder.run())
                 group.create_task(self._compare())
                 group.create_task(self._keep_volumes())
-                await asyncio.gather(*(worker.told.wait() for worker in found))
+                await asyncio.gather(*(worker.told.wait() for worker in self.workers()))
                 settled.set()
-                group.create_task(Evictor(self._kit, self.workers).run())
-                group.create_task(ImageCleaner(self._kit).run())
-                group.create_task(LogKeeper(self._kit, self.workers, self._known).run())
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _settle(self) -> None:
+        """Adopt what runs. On a full disk the engine can remove nothing: tried until there is room for it."""
+        while True:
+            try:
+                await self._adopt()
+                break
+            except EngineError as error:
+                log.warning("what runs here cannot be adopted yet", error=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+        await remove_torn_images(self._kit)
+        self._pods.subscribe(self._changed)
+        try:
+            await self._remove_orphans()
+        except (BinderOpsError, OSError) as error:  # no pod waits for them, and the next comparison tries again
+            log.warning("what no pod owns is not removed yet", error=str(error))
+        self._ready.set()
+
+    async def _look_after_disk(self, settled: asyncio.Event) -> None:
+        """Keep the disk from filling up. Not while pods are found, unless that takes long: it may wait for room."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await settled.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Evictor(self._kit, self.workers).run())
+            group.create_task(ImageCleaner(self._kit).run())
+            group.create_task(LogKeeper(self._kit, self.workers, self._known, adopted=self._ready.is_set).run())
 
     def ended(self, uid: str, engine_id: str) -> None:
         """The engine says that a container ended."""

@@ -14,7 +14,7 @@ from binderops.errors import EngineError, KubernetesError, MachineError
 from binderops.kube.client import Client
 from binderops.kube.events import EventRecorder
 from binderops.kube.informer import EventType, Informer
-from binderops.kube.kinds import CONFIG_MAP, POD, SECRET, SERVICE, Object
+from binderops.kube.kinds import CONFIG_MAP, NODE, POD, SECRET, SERVICE, Object
 from binderops.node.clock import Clock
 from binderops.node.config import NodeConfig
 from binderops.node.pods import cgroups, engine, registration
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
+LATE_SECONDS = 5.0
 
 
 async def prepare(config: NodeConfig) -> None:
@@ -66,7 +67,7 @@ async def _run(
     actions: Actions,
     settled: asyncio.Event,
 ) -> None:
-    node = await _register(client, config, podman)
+    node, told = await _register(client, config, podman)
     recorder = EventRecorder(client, "kubelet")
     pods, services = Informer(client, POD), Informer(client, SERVICE)
     sources = [Informer(client, kind, keep=_without_data, metadata_only=True) for kind in (CONFIG_MAP, SECRET)]
@@ -95,6 +96,8 @@ async def _run(
             group.create_task(informer.run())
         group.create_task(hosts.run())
         group.create_task(registration.keep_lease(client, config))
+        if not told:
+            group.create_task(_register_late(client, config, podman))
         group.create_task(engine.listen(settings, podman, config.name, manager.ended, manager.missed))
         group.create_task(serve(config, kit, manager))
         group.create_task(Clock(config.state / "clock").run(manager.clock_was_set))
@@ -102,17 +105,34 @@ async def _run(
         group.create_task(manager.run(settled))
 
 
-async def _register(client: Client, config: NodeConfig, podman: Podman) -> Object:
-    """Make the Node object, as soon as the API takes it."""
+async def _register(client: Client, config: NodeConfig, podman: Podman) -> tuple[Object, bool]:
+    """The Node object, and whether it tells of this start; made as soon as the API takes it.
+
+    On a disk that takes no write the one of the last start will do: what makes room there waits for this.
+    """
+    while True:
+        try:
+            return await _describe(client, config, podman), True
+        except KubernetesError as error:
+            log.warning("the node could not be registered yet", error=str(error))
+        with contextlib.suppress(KubernetesError):
+            return await client.get(NODE, config.name), False
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _describe(client: Client, config: NodeConfig, podman: Podman) -> Object:
     description = {}
     with contextlib.suppress(EngineError):
         description = await podman.info()
+    return await registration.register(client, config, description)
+
+
+async def _register_late(client: Client, config: NodeConfig, podman: Podman) -> None:
     while True:
-        try:
-            return await registration.register(client, config, description)
-        except KubernetesError as error:
-            log.warning("the node could not be registered yet", error=str(error))
-            await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(LATE_SECONDS)
+        with contextlib.suppress(KubernetesError):
+            await _describe(client, config, podman)
+            return
 
 
 class _HostsKeeper:
@@ -133,7 +153,12 @@ class _HostsKeeper:
             await self._changed.wait()
             self._changed.clear()
             current: Iterable[Object] = list(self._services.objects.values())
-            await asyncio.to_thread(engine.write_hosts, self._settings, current)
+            try:
+                await asyncio.to_thread(engine.write_hosts, self._settings, current)
+            except OSError as error:
+                log.warning("the engine's hosts file cannot be written", error=str(error), retry_seconds=RETRY_SECONDS)
+                self._changed.set()
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _without_data(obj: Object) -> Object:

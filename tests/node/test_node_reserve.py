@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from tests.disks import fill, small_disk
+
+from binderops.node.pods import usage
 from binderops.node.pods.ephemeral import Room
-from binderops.node.pods.reserve import LONGEST, Reserve
+from binderops.node.reserve import LONGEST, Reserve
 
 SIZE = 100 * LONGEST
 
@@ -41,3 +45,24 @@ def test_of_a_small_disk_it_is_a_hundredth(tmp_path: Path) -> None:
 
 def test_where_it_cannot_be_taken_nothing_else_fails(tmp_path: Path) -> None:
     Reserve(tmp_path / "no folder" / "reserve").look(room(SIZE))
+
+
+@pytest.mark.root
+def test_a_start_on_a_full_disk_begins_with_a_piece_of_it(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 64 << 20) as disk:
+        path = disk / "reserve"
+        reserve = Reserve(path)
+        found = usage.room_of(disk)
+        reserve.look(found)
+        whole = path.stat().st_size
+        reserve.begin()
+        assert path.stat().st_size == whole > 0, "there is room"
+        fill(disk / "filler")
+        reserve.begin()
+        assert path.stat().st_size == whole - (found.size // 100) // 4
+        (disk / "needed").write_bytes(b"x" * 100_000)
+
+
+def test_a_first_start_has_none(tmp_path: Path) -> None:
+    Reserve(tmp_path / "no folder" / "reserve").begin()
+    assert not list(tmp_path.iterdir())
