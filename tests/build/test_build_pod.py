@@ -144,30 +144,46 @@ def test_git_gets_credentials_without_a_file_and_only_for_the_repositorys_host(a
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("file:///etc", "transport 'file' not allowed"),
-        ("ext::sh -c touch% /tmp/taken", "transport 'ext' not allowed"),
+        ("file:///proc/self/cwd", "transport 'file' not allowed"),
+        ("ext::sh -c touch% {taken}", "transport 'ext' not allowed"),
         ("ssh://-oProxyCommand=touch/x", "transport 'ssh' not allowed"),
-        ("--upload-pack=touch /tmp/taken", "No url found for submodule path"),
+        ("--upload-pack=touch {taken}", "No url found for submodule path"),
     ],
 )
 def test_submodules_that_name_no_server_are_refused(tmp_path: Path, url: str, complaint: str) -> None:
-    from tests.git.git_server import git
-
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main")
-    (folder / ".gitmodules").write_text(f'[submodule "a"]\n\tpath = a\n\turl = {url}\n')
-    git(folder, "add", ".gitmodules")
-    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},a")
-    git(folder, "commit", "-qm", "a commit")
-    variables = {**git_environment({}), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C"}
-    # As repo2docker's provider calls it.
-    updated = subprocess.run(
-        ["git", "submodule", "update", "--init", "--recursive"], cwd=folder, env=variables,
-        capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
+    updated = _updated_submodule(tmp_path, url)
     assert updated.returncode != 0
     assert complaint in updated.stderr
+    assert not (tmp_path / "taken").exists()
+
+
+def test_where_git_may_it_reads_the_files_and_starts_the_programs_that_submodules_name(tmp_path: Path) -> None:
+    read = _updated_submodule(tmp_path, "file:///proc/self/cwd", GIT_ALLOW_PROTOCOL="file")
+    assert read.returncode == 0, read.stderr
+    assert (tmp_path / "repository/a/.gitmodules").exists()
+    (tmp_path / "other").mkdir()
+    _updated_submodule(tmp_path / "other", "ext::sh -c touch% {taken}", GIT_ALLOW_PROTOCOL="ext")
+    assert (tmp_path / "other/taken").exists()
+
+
+def _updated_submodule(place: Path, url: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A repository that is its own submodule by its first commit, as the URL says, updated as repo2docker does."""
+    from tests.git.git_server import git
+
+    folder = place / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    url = url.format(taken=place / "taken")
+    (folder / ".gitmodules").write_text(f'[submodule "a"]\n\tpath = a\n\turl = {url}\n')
+    git(folder, "add", ".gitmodules")
+    git(folder, "commit", "-qm", "a commit")
+    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{git(folder, 'rev-parse', 'HEAD')},a")
+    git(folder, "commit", "-qm", "a submodule")
+    environment = {**git_environment({}), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C", **variables}
+    return subprocess.run(
+        ["git", "submodule", "update", "--init", "--recursive"], cwd=folder, env=environment,
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
