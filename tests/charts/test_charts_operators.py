@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
 import yaml
+from tests.charts.conftest import at
 
+from binderops.delivery.placing import planned_pods
+from binderops.kube.placement import unmet
 from binderops.kube.schemas import validate
 
 # The keys that mybinder.org's deployment sets (charts.md, marked *), with values of their kind.
@@ -116,3 +120,37 @@ def test_it_loads_and_arrives(render: Any) -> None:
     assert told["config"]["BinderHub"]["hub_url"] == "https://hub.mybinder.example.org/"
     assert told["config"]["LaunchQuota"] == {"total_quota": 300}
     assert "banned_specs" in told["extraConfig"]["01-bans"]
+
+
+def test_its_selectors_are_met_by_the_only_node(render: Any) -> None:
+    """As many as there are, of both purposes; one that no node here has is found, whoever bears it."""
+    node = {"metadata": {"name": "local", "labels": {"kubernetes.io/os": "linux"}}}
+    values = yaml.safe_load(VALUES)
+    placed = [pod for pod in planned_pods(render(values, environment=False).values()) if pod.spec.get("nodeSelector")]
+    assert len(placed) == 8
+    assert {pod.what for pod in placed} > {
+        "Deployment hub",
+        "users' servers, binderhub.jupyterhub.singleuser",
+        "builds, binderhub.config.BinderHub.build_node_selector",
+    }
+    assert [pod for pod in placed if unmet(pod.spec, node)] == []
+
+    pools = yaml.safe_load(VALUES.replace("hub.jupyter.org/node-purpose", "own.example/pool"))
+    nowhere = [pod.what for pod in planned_pods(render(pools, environment=False).values()) if unmet(pod.spec, node)]
+    assert nowhere == [pod.what for pod in placed]
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "who"),
+    [
+        ("corePods", "user", ["Deployment hub", "Deployment proxy"]),
+        ("userPods", "core", ["users' servers, binderhub.jupyterhub.singleuser"]),
+    ],
+)
+def test_a_purpose_that_is_required(render: Any, part: str, other: str, who: list[str]) -> None:
+    """It is met by the only node, unless somebody labelled that for the other one."""
+    key = f"binderhub.jupyterhub.scheduling.{part}.nodeAffinity.matchNodePurpose"
+    planned = list(planned_pods(render(at(key, "require")).values()))
+    for labels, nowhere in (({}, []), ({"hub.jupyter.org/node-purpose": other}, who)):
+        node = {"metadata": {"name": "local", "labels": labels}}
+        assert [pod.what for pod in planned if unmet(pod.spec, node)] == nowhere

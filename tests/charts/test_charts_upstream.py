@@ -94,7 +94,7 @@ def test_counts() -> None:
         ("nginx-ingress.controller.service.*", "N", "stands nowhere"),
         ("nginx-ingress.controller.service.nosuch", "N", "stands nowhere"),
         ("grafana.enabled", "H", "is refused; honoured is due"),
-        ("binderhub.nodeSelector", "H", "is without effect; honoured is due"),
+        ("binderhub.tolerations", "H", "is without effect; honoured is due"),
         ("binderhub.image.name", "R", "is honoured; refused is due"),
         ("binderhub.jupyterhub.singleuser.networkPolicy", "R", "is honoured; refused is due"),
     ],

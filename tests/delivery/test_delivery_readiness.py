@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from binderops.delivery.readiness import CrashesSince, Verdict, assess, assess_pod
+from binderops.node.pods.admission import refusal
 
 LABELS = {"app": "hub"}
+# As the node itself says it of a pod that it cannot run.
+_REFUSAL = refusal({"spec": {"hostPID": True}}, node={"metadata": {"name": "n"}}, others=[])
+UNSUPPORTED = _REFUSAL.reason if _REFUSAL else ""
 
 
 def deployment(*, wanted: int = 1, generation: int = 1, **status: Any) -> dict[str, Any]:
@@ -83,9 +87,7 @@ WORKLOADS = [
         [
             pod(
                 phase="Pending",
-                conditions=[
-                    {"type": "PodScheduled", "status": "False", "reason": "UnsupportedField", "message": "hostPID"}
-                ],
+                conditions=[{"type": "PodScheduled", "status": "False", "reason": UNSUPPORTED, "message": "hostPID"}],
             )
         ],
         Verdict.FAILED,

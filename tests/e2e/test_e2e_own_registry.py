@@ -82,7 +82,7 @@ SERVERS: dict[str, Any] = {
     },
     "memory": {"limit": "700M"},
     "cpu": {"limit": 1.5},
-    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "nodeSelector": {"kubernetes.io/os": "linux", "hub.jupyter.org/node-purpose": "user"},
     "extraTolerations": [{"key": "own", "operator": "Exists"}],
     "extraFiles": {"motd": {"mountPath": "/etc/own/motd", "stringData": "words of a file", "mode": 0o440}},
     "lifecycleHooks": {
@@ -220,7 +220,8 @@ def configured(
     servers["extraContainers"] = [
         {"name": "beside", "image": image, "command": ["sh", "-c", BESIDE], "volumeMounts": mounts}
     ]
-    layer["binderhub"]["jupyterhub"] |= {"singleuser": servers, "hub": {"baseUrl": HUB_BASE}}
+    hub = {"baseUrl": HUB_BASE, "nodeSelector": {"hub.jupyter.org/node-purpose": "core"}}
+    layer["binderhub"]["jupyterhub"] |= {"singleuser": servers, "hub": hub}
     layer["binderhub"]["config"]["BinderHub"] = {"image_prefix": f"{HOST}/org/binder-", "base_url": BASE}
     with (root / "config/e2e.yaml").open("w") as file:
         yaml.dump(layer, file)
@@ -322,6 +323,26 @@ def test_keys_of_users_servers_hold_in_a_pod_that_runs(
         assert log.stdout.readline() == "waiting\n"
         kubectl("delete", "pod", name, "--timeout=30s")
         assert log.communicate(timeout=30)[0] == "bye\n"
+
+
+def test_a_selector_that_nothing_here_meets_is_told_before_anything_changes(
+    configured: Deployed, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    root = tmp_path / "repository"
+    shutil.copytree(configured.root, root)
+    yaml = YAML()
+    layer = yaml.load((root / "config/e2e.yaml").read_text())
+    layer["binderhub"]["jupyterhub"]["hub"]["nodeSelector"]["own.example/pool"] = "core"
+    with (root / "config/e2e.yaml").open("w") as file:
+        yaml.dump(layer, file)
+    hub = ("get", "deployment", "hub", "-o", "jsonpath={.metadata.generation}")
+    before = kubectl(*hub)
+    refused = Deployed(root).run("deploy", NAME)
+    said = " ".join(refused.stderr.split())
+    assert refused.returncode != 0
+    assert f"no place on the node {NAME}: Deployment hub (own.example/pool=core)" in said
+    assert "kubernetes.io/os=linux" in said
+    assert kubectl(*hub) == before
 
 
 def test_layers_of_the_base_lie_there_once(configured: Deployed, own: Own, binder: Binder) -> None:

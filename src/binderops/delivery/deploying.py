@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from binderops.delivery.holding import held
+from binderops.delivery.placing import check_places
 from binderops.delivery.progress import Step
 from binderops.delivery.results import DeployResult
 from binderops.delivery.served import COMMON_LABEL, STATE_LABEL, digest_from, label_of, newest_release
@@ -32,6 +33,12 @@ async def deploy(
     started = time.monotonic()
     objects = deployment.objects
     await check_version(deployment, access)
+    if deployment.environment.target.node is not None:
+        step.say("looking whether each pod may run on this machine's node")
+        async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
+            await check_places(
+                client, [obj for state in (*deployment.before, deployment.main) for obj in state.objects]
+            )
     settled: list[str] = []
     for first in deployment.before:
         step.say(f"{first.release}: comes before")

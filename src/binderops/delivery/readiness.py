@@ -25,7 +25,6 @@ _HOPELESS = {
     "ErrImageNeverPull": "its image is not on this machine and must not be pulled",
     "InvalidImageName": "its image's name is not valid",
     "CreateContainerConfigError": "a ConfigMap or Secret that it names is missing",
-    "UnsupportedField": "it asks for what this target does not support",
 }
 
 
@@ -122,7 +121,7 @@ def assess_pod(pod: Object) -> Assessment:
         return READY
     scheduled = condition(pod, "PodScheduled")
     if scheduled and scheduled.get("status") == "False":
-        verdict = Verdict.FAILED if scheduled.get("reason") == "UnsupportedField" else Verdict.WAITING
+        verdict = Verdict.FAILED if scheduled.get("reason") == "Unsupported" else Verdict.WAITING
         return Assessment(verdict, f"pod {name} has no place: {scheduled.get('message', '')}")
     return Assessment(Verdict.WAITING, f"pod {name} {_not_ready_because(status)}")
 

@@ -328,6 +328,8 @@ async def test_a_folder_that_pods_only_read_is_shown_under_the_ids_of_each(
 async def test_refused_by_name(client: Client, make: Any, wait_for: Any) -> None:
     await make("hosted", hostNetwork=True)
     await make("elsewhere", nodeSelector={"no": "such"})
+    for purpose in ("core", "user"):  # which one label of one node cannot both be
+        await make(purpose, nodeSelector={"hub.jupyter.org/node-purpose": purpose})
 
     def refused(pod: Pod) -> bool:
         return any(
@@ -339,7 +341,11 @@ async def test_refused_by_name(client: Client, make: Any, wait_for: Any) -> None
     assert "spec.hostNetwork" in pod["status"]["conditions"][0]["message"]
     assert pod["status"]["phase"] == "Pending"
     pod = await wait_for("elsewhere", refused)
-    assert "node selector" in pod["status"]["conditions"][0]["message"]
+    message = pod["status"]["conditions"][0]["message"]
+    assert "didn't match Pod's node affinity/selector. It wants no=such; the only node, " in message
+    assert "kubernetes.io/os=linux" in message and "kubectl label node" in message
+    for purpose in ("core", "user"):
+        await wait_for(purpose, is_pod_ready)
     events = (await client.list(EVENT, "default", fields="involvedObject.name=hosted")).items
     assert any(event["reason"] == "FailedScheduling" for event in events)
 
@@ -354,7 +360,7 @@ async def test_a_gated_pod_waits_for_its_gates(client: Client, make: Any, wait_f
     assert (condition["reason"], bool(condition["lastTransitionTime"])) == ("SchedulingGated", True)
     assert not pod["spec"].get("nodeName")
     await client.patch(POD, "gated", "default", {"spec": {"schedulingGates": []}}, how="merge")
-    await wait_for("gated", lambda pod: "node selector" in pod["status"]["conditions"][0].get("message", ""))
+    await wait_for("gated", lambda pod: "It wants no=such" in pod["status"]["conditions"][0].get("message", ""))
 
 
 async def test_a_pod_that_ends_well_within_its_grace(client: Client, make: Any, wait_for: Any, node: Node) -> None:

@@ -192,29 +192,12 @@ NODE = {
 }
 
 
-def affinity(**expression: Any) -> dict[str, Any]:
-    term = {"matchExpressions": [{"key": "zone", **expression}]}
-    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-    return {"affinity": {"nodeAffinity": required}}
-
-
-@pytest.mark.parametrize(
-    ("spec", "fits"),
-    [
-        ({}, True),
-        ({"nodeSelector": {"zone": "a"}}, True),
-        ({"nodeSelector": {"zone": "b"}}, False),
-        (affinity(operator="In", values=["a", "b"]), True),
-        (affinity(operator="NotIn", values=["a"]), False),
-        (affinity(operator="Exists"), True),
-        (affinity(operator="DoesNotExist"), False),
-        (affinity(operator="Gt", values=["3"]), False),
-        ({"affinity": {"podAntiAffinity": {}}}, True),
-    ],
-)
-def test_selection(spec: dict[str, Any], fits: bool) -> None:
-    found = refusal(pod(**spec), node=NODE, others=[])
-    assert (found is None) is fits
+def test_selection() -> None:
+    assert refusal(pod(nodeSelector={"zone": "a"}), node=NODE, others=[]) is None
+    refused = refusal(pod(nodeSelector={"zone": "b"}), node=NODE, others=[])
+    assert refused is not None and refused.reason == "Unschedulable"
+    assert "It wants zone=b; the only node, n, has size=5, zone=a; it serves " in refused.message
+    assert refused.message.endswith("label the node: kubectl label node n KEY=VALUE")
 
 
 def test_resources_that_are_taken() -> None:

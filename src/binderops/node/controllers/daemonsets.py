@@ -7,7 +7,7 @@ from datetime import datetime
 
 from binderops.kube.kinds import CONTROLLER_REVISION, DAEMON_SET, NODE, POD, Object
 from binderops.kube.objects import Key, is_deleting, labels_of, name_of, spec_of, status_of, uid_of
-from binderops.kube.selectors import from_labels
+from binderops.kube.placement import unmet
 from binderops.node.controllers import history
 from binderops.node.controllers.machinery import Context, Controller, selector_of
 from binderops.node.controllers.workloads import (
@@ -78,9 +78,9 @@ class DaemonSetController(Controller):
 
 
 def fits(daemon_set: Object, node: Object) -> bool:
-    """Whether the template's nodeSelector and tolerations admit the node (a node out of use does not matter)."""
+    """Whether the template's selectors and tolerations admit the node (a node out of use does not matter)."""
     spec = spec_of(spec_of(daemon_set).get("template") or {})
-    if spec.get("nodeSelector") and not from_labels(spec["nodeSelector"]).matches(labels_of(node)):
+    if unmet(spec, node):
         return False
     taints = [
         taint for taint in spec_of(node).get("taints") or [] if taint.get("effect") in ("NoSchedule", "NoExecute")

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from binderops.kube.kinds import Object
-from binderops.kube.objects import key_of, labels_of, spec_of
+from binderops.kube.objects import key_of, name_of, spec_of
+from binderops.kube.placement import labels_told, unmet
 from binderops.kube.quantity import to_bytes
 from binderops.node.pods.resources import requested
 
@@ -63,13 +64,18 @@ def refusal(pod: Object, *, node: Object, others: Iterable[Object]) -> Refusal |
     if names := unsupported(pod):
         return Refusal("Unsupported", "this node does not support " + "; ".join(names))
     spec = spec_of(pod)
-    labels = labels_of(node)
     others = list(others)
-    unmet = {key: value for key, value in (spec.get("nodeSelector") or {}).items() if labels.get(key) != value}
-    if unmet or not _affinity_met(spec, node):
-        what = "node selector" if unmet else "node affinity"
-        return Refusal("Unschedulable", f"0/1 nodes are available: 1 node(s) didn't match Pod's {what}.")
+    if wanted := unmet(spec, node):
+        return Refusal("Unschedulable", _nowhere(wanted, node))
     return _insufficient(pod, node, others)
+
+
+def _nowhere(wanted: str, node: Object) -> str:
+    return (
+        "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. "
+        f"It wants {wanted}; the only node, {name_of(node)}, has {labels_told(node)}. "
+        f"Take the selector away, or label the node: kubectl label node {name_of(node)} KEY=VALUE"
+    )
 
 
 def _insufficient(pod: Object, node: Object, others: list[Object]) -> Refusal | None:
@@ -83,43 +89,6 @@ def _insufficient(pod: Object, node: Object, others: list[Object]) -> Refusal | 
     if asked and "memory" in allocatable and asked + used > to_bytes(str(allocatable["memory"])):
         return Refusal("Unschedulable", "0/1 nodes are available: 1 Insufficient memory.")
     return None
-
-
-def _affinity_met(spec: Mapping[str, Any], node: Object) -> bool:
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    if not required:
-        return True
-    return any(_term_met(term, node) for term in required.get("nodeSelectorTerms") or [])
-
-
-def _term_met(term: Mapping[str, Any], node: Object) -> bool:
-    expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
-    if not expressions and not fields:
-        return False  # an empty term matches no node
-    name = {"metadata.name": str((node.get("metadata") or {}).get("name"))}
-    return all(_expression_met(e, labels_of(node)) for e in expressions) and all(
-        _expression_met(e, name) for e in fields
-    )
-
-
-def _expression_met(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(str(expression["key"])), [str(v) for v in expression.get("values") or []]
-    match expression.get("operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt":
-            return value is not None and value.isdigit() and int(value) > int(values[0])
-        case "Lt":
-            return value is not None and value.isdigit() and int(value) < int(values[0])
-    return False
 
 
 def _unsupported_security(where: str, context: Mapping[str, Any]) -> list[str]:
