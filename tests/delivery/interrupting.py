@@ -23,7 +23,7 @@ from tests.node_api import RunningApi
 from binderops.errors import ConflictError, NotFoundError
 from binderops.kube.client import Client, ObjectList
 from binderops.kube.kinds import CONFIG_MAP, JOB, PERSISTENT_VOLUME_CLAIM, SECRET, Kind
-from binderops.kube.objects import labels_of, name_of
+from binderops.kube.objects import labels_of, name_of, uid_of
 
 # A hook is a Job, and no controller runs here: Helm waits for it until the test says that it is complete.
 CHART = {
@@ -107,9 +107,9 @@ class Small:
         """What the release's ConfigMap says."""
         return str(self.get(CONFIG_MAP, "settings")["data"]["words"])
 
-    def hook_runs(self, name: str) -> bool:
-        """Whether Helm waits for a hook."""
-        return any(name_of(job) == name for job in self.list(JOB))
+    def hook_runs(self, name: str, *, but: str = "") -> bool:
+        """Whether Helm waits for a hook, other than the one with the uid `but`."""
+        return any(name_of(job) == name and uid_of(job) != but for job in self.list(JOB))
 
     def complete(self, name: str) -> None:
         """A hook is done: Helm goes on."""

@@ -13,7 +13,7 @@ from tests.node_api import RunningApi
 from binderops.delivery.ledger import Ledger
 from binderops.delivery.records import Record
 from binderops.kube.client import Client
-from binderops.kube.kinds import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM
+from binderops.kube.kinds import CONFIG_MAP, JOB, LEASE, PERSISTENT_VOLUME_CLAIM
 
 
 @pytest.fixture
@@ -45,6 +45,23 @@ def test_an_install_that_was_cut_off_is_gone_on_with(small: Small, hook: str, nu
     assert (small.history(), small.words()) == ([(1, "superseded"), (2, "deployed")], "second")
     if claims:
         assert [claim["metadata"]["uid"] for claim in small.list(PERSISTENT_VOLUME_CLAIM)] == claims, "no data is lost"
+
+
+def test_hooks_for_installs_alone_are_run_by_whoever_goes_on(small: Small) -> None:
+    small.write(hooks=["post-install"])
+    cut(small, "deploy", hook="post-install", number=signal.SIGKILL, status="pending-install")
+    (claim,) = small.list(PERSISTENT_VOLUME_CLAIM)
+    before = small.get(JOB, "post-install")["metadata"]["uid"]
+    small.write(words="second", hooks=["post-install"])
+    command = small.begin("deploy")
+    until(lambda: small.hook_runs("post-install", but=before), "the hook to be run again")
+    small.complete("post-install")
+    assert "✓ release" in command.until("✓ release")
+    assert (small.history(), small.words()) == ([(1, "deployed")], "second")
+    assert small.get(PERSISTENT_VOLUME_CLAIM, "data")["metadata"]["uid"] == claim["metadata"]["uid"]
+    small.write(words="third", hooks=["post-install"])
+    assert "✓ release" in small.bring()
+    assert small.history() == [(1, "superseded"), (2, "deployed")]
 
 
 @pytest.mark.parametrize(("hook", "number"), [("pre-upgrade", signal.SIGKILL), ("post-upgrade", signal.SIGINT)])
@@ -88,6 +105,19 @@ def test_a_rollback_that_was_cut_off_is_gone_on_with(small: Small, again: str, n
         expected = ("first", [(1, "superseded"), (2, "superseded"), (3, "failed"), (4, "deployed")])
     assert "revision 3, a rollback that was cut off" in told
     assert (small.words(), small.history()) == expected
+
+
+def test_an_uninstall_that_was_cut_off_is_gone_on_with(small: Small) -> None:
+    small.write(hooks=["pre-delete"])
+    small.bring()
+    cut(small, "purge", hook="pre-delete", number=signal.SIGKILL, status="uninstalling")
+    small.write(words="second")
+    assert "revision 1, an uninstall that was cut off" in small.bring()
+    assert (small.history(), small.words()) == ([(1, "superseded"), (2, "deployed")], "second")
+    purge = small.begin("purge")
+    assert purge.process.wait(60) == 0, purge.told()
+    assert (small.history(), small.list(LEASE)) == ([], [])
+    assert small.begin("purge").process.wait(60) == 0, "twice is no mistake"
 
 
 def _say_proven(small: Small, revision: int) -> None:

@@ -124,3 +124,13 @@ def test_a_revision_that_helm_could_not_bring_is_never_taken() -> None:
     history = [revision(1, "a"), revision(2, "b", "failed"), revision(3, "c", "deployed")]
     records = [record(1), record(2), record(3, verdict="fail")]
     assert choose_revision(history, records, environment="staging").revision == 1
+
+
+def test_a_rollback_that_was_cut_off_leaves_what_it_was_leaving() -> None:
+    cut = revision(3, "a", "failed")
+    cut.labels["binderops.dev/cut"] = "pending-rollback"
+    history = [revision(1, "a"), revision(2, "b", "deployed"), cut]
+    records = [record(1), record(2)]
+    assert choose_revision(history, records, environment="staging").revision == 1
+    cut.labels.clear()
+    assert choose_revision(history, records, environment="staging").revision == 2, "an upgrade that failed"

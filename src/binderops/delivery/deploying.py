@@ -10,7 +10,7 @@ from binderops.delivery.placing import check_places
 from binderops.delivery.progress import Step
 from binderops.delivery.results import DeployResult
 from binderops.delivery.served import COMMON_LABEL, STATE_LABEL, digest_from, label_of, newest_release
-from binderops.delivery.settling import settle
+from binderops.delivery.settling import begin_anew, settle
 from binderops.delivery.waiting import wait_ready
 from binderops.errors import HelmError, TargetError
 from binderops.helm.releases import Release, ReleaseDoor
@@ -103,6 +103,8 @@ async def _bring(
         changed = live is None or live.status != "deployed" or live.labels.get(STATE_LABEL) != labels[STATE_LABEL]
         if changed:
             step.say(f"helm is bringing the objects of {release}")
+            if live is not None and await begin_anew(client, state):
+                live = None
             await hold.begin(live.revision + 1 if live else 1)
             live = await _helm(door, state, labels)
             await hold.done()

@@ -22,9 +22,9 @@ from binderops.errors import AlreadyExistsError, ConflictError, DeliveryError, K
 from binderops.kube.client import Client
 from binderops.kube.kinds import LEASE, Object
 
-LEASE_SECONDS = 20
+LEASE_SECONDS = 40
 _RENEW_SECONDS = 5.0
-_LOST_SECONDS = 15.0  # without a renewal, after which this command ends: before another may take the Lease
+_LOST_SECONDS = 30.0  # without a renewal, after which this command ends: before another may take the Lease
 _LOOK_AGAIN_SECONDS = 0.5
 _RELEASE_SECONDS = 5.0
 _WORK = "binderops.dev/work"

@@ -13,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 
 from binderops.delivery.holding import Hold
 from binderops.delivery.progress import Step
-from binderops.helm.storage import Unfinished, mark_failed, unfinished
+from binderops.helm.storage import Unfinished, forget_failed, mark_failed, unfinished
 from binderops.kube.client import Client
+from binderops.kube.kinds import Object
+from binderops.state.release import ReleaseState
 
 _LOOK_AGAIN_SECONDS = 1.0
 _CLOCKS = timedelta(seconds=30)  # by which the clock of the API may differ from a command's
@@ -46,6 +48,22 @@ async def settle(client: Client, hold: Hold, *, namespace: str, release: str, ti
     if hold.left is not None:
         await hold.done()
     return None
+
+
+async def begin_anew(client: Client, state: ReleaseState) -> bool:
+    """Whether Helm is to install again what it never finished installing: where hooks are for installs alone.
+
+    Else it goes on by an upgrade, which also removes what the chart has no more, but leaves such hooks out for ever.
+    """
+    if not any(_is_for_installs_alone(obj) for obj in state.objects):
+        return False
+    return await forget_failed(client, state.namespace, state.release)
+
+
+def _is_for_installs_alone(obj: Object) -> bool:
+    annotations = (obj.get("metadata") or {}).get("annotations") or {}
+    events = {event.strip() for event in str(annotations.get("helm.sh/hook") or "").split(",")}
+    return any(f"{when}-install" in events and f"{when}-upgrade" not in events for when in ("pre", "post"))
 
 
 def _is_left(found: Unfinished, hold: Hold) -> bool:

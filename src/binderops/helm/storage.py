@@ -6,6 +6,7 @@ Helm's library has no call for what is done here: to end what it began and can n
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 from collections.abc import Mapping
@@ -77,6 +78,20 @@ async def mark_failed(client: Client, found: Unfinished) -> bool:
     return True
 
 
+async def forget_failed(client: Client, namespace: str, release: str) -> bool:
+    """Removes Helm's records of a release that was never deployed: it can be installed again, and adopts what is there.
+
+    False, and nothing is done, where some revision was deployed once.
+    """
+    records = await _records(client, namespace, release)
+    if any(labels_of(record).get("status") != "failed" for record in records):
+        return False
+    for record in records:
+        with contextlib.suppress(NotFoundError):
+            await client.delete(SECRET, name_of(record), namespace)
+    return True
+
+
 def _failed(secret: Object, found: Unfinished) -> Object:
     record = _decoded(secret)
     info = record.setdefault("info", {})
@@ -106,9 +121,12 @@ def _encoded(record: Mapping[str, Any]) -> str:
 
 
 async def _newest(client: Client, namespace: str, release: str) -> Object | None:
-    selector = f"owner=helm,name={release}"
-    records = (await client.list(SECRET, namespace, labels=selector, metadata_only=True)).items
-    return max(records, key=_version, default=None)
+    return max(await _records(client, namespace, release), key=_version, default=None)
+
+
+async def _records(client: Client, namespace: str, release: str) -> list[Object]:
+    labels = f"owner=helm,name={release}"
+    return (await client.list(SECRET, namespace, labels=labels, metadata_only=True)).items
 
 
 def _version(secret: Object) -> int:
