@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import helm_python
 import pytest
 import yaml
 from tests.charts.conftest import Rendered, at
@@ -112,6 +113,37 @@ def test_a_narrower_outside_keeps_closed_what_it_holds(render: Any, cidr: str, c
             if "ipBlock" in peer and [port["port"] for port in rule["ports"]] == [80, 443, 9418]
         )
         assert (block["cidr"], block.get("except")) == (cidr, closed), policy
+
+
+@pytest.mark.parametrize(
+    ("cidr", "bans", "left"),
+    [
+        ("203.0.113.0/24", {"pools": ["203.0.113.7", "203.0.113.64/26"], "more": ["203.0.113.7/32", "192.0.2.1"]},
+         ["203.0.113.7/32", "203.0.113.64/26"]),
+        ("203.0.113.0/24", {"gone": None, "none": []}, None),
+        ("0.0.0.0/0", {"own": ["203.0.113.7"]}, [*CLOSED, "203.0.113.7/32"]),
+        ("203.0.113.0/24", {"all": ["203.0.113.0/24"]}, "nothing"),
+        ("203.0.113.0/24", {"more": ["203.0.112.0/23"]}, "nothing"),
+        ("203.0.113.7/32", {"it": ["203.0.113.7"]}, "nothing"),
+    ],
+)  # fmt: skip
+def test_banned_addresses_are_reached_by_nobody(render: Any, cidr: str, bans: Any, left: Any) -> None:
+    objects = render(at("binderhub.networkPolicy.egress", {"cidr": cidr, "bannedIps": bans}))
+    for policy in ("binder-users", "binder"):
+        blocks = [
+            peer["ipBlock"]
+            for rule in egress(objects, policy)
+            for peer in rule["to"]
+            if "ipBlock" in peer and [port["port"] for port in rule["ports"]] == [80, 443, 9418]
+        ]
+        found = blocks[0].get("except") if blocks else "nothing"
+        assert found == left, policy
+
+
+@pytest.mark.parametrize("ban", ["pool.example.org", "2001:db8::1", "203.0.113"])
+def test_a_ban_of_what_is_no_address_is_refused(render: Any, ban: str) -> None:
+    with pytest.raises(helm_python.HelmValuesError, match="bannedIps"):
+        render(at("binderhub.networkPolicy.egress.bannedIps", {"own": [ban]}))
 
 
 def test_the_binder_reaches_its_own_parts_and_the_web(local: Rendered) -> None:

@@ -32,14 +32,26 @@
 {{- if and (lt (int64 (index $inner 1)) (int64 (index $outer 1))) (ge $first $start) (lt $first (add $start (int64 (index $outer 1)))) -}}true{{- end -}}
 {{- end }}
 
-{{- /* The egress rule to the outside, from `binderhub.networkPolicy.egress`: tcpPorts at cidr, without what is closed in it. */ -}}
+{{- /* The egress rule to the outside, from `binderhub.networkPolicy.egress`: tcpPorts at cidr, without what is closed or
+     banned in it; none where all of it is banned. */ -}}
 {{- define "mybinder.egressOutside" -}}
 {{- $cidr := .cidr -}}
 {{- $except := list -}}
 {{- range include "mybinder.closedRanges" . | fromJsonArray -}}
 {{- if include "mybinder.inside" (list . $cidr) }}{{ $except = append $except . }}{{ end -}}
 {{- end -}}
-{{- with .tcpPorts -}}
+{{- $ports := .tcpPorts -}}
+{{- range $name, $banned := .bannedIps -}}
+{{- range $banned -}}
+{{- $range := ternary . (printf "%s/32" .) (contains "/" .) -}}
+{{- if include "mybinder.inside" (list $range $cidr) -}}
+{{- $except = append $except $range | uniq -}}
+{{- else if or (include "mybinder.inside" (list $cidr $range)) (eq (include "mybinder.range" $cidr) (include "mybinder.range" $range)) -}}
+{{- $ports = list -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $ports -}}
 - to:
     - ipBlock:
         cidr: {{ $cidr }}

@@ -80,6 +80,8 @@ _POLICIES = [
     Row("enabled", False, _POLICY, "", ABSENT, apart="off"),
     Row("egress.tcpPorts", [4433], _POLICY, f"{_OUTSIDE}.ports", [{"port": 4433, "protocol": "TCP"}]),
     Row("egress.cidr", "198.51.100.0/24", _POLICY, f"{_OUTSIDE}.to.0.ipBlock.cidr"),
+    Row("egress.bannedIps", {"own": ["198.51.100.7"]}, _POLICY, f"{_OUTSIDE}.to.0.ipBlock.except",
+        Has("198.51.100.7/32")),
     Row("egress.kubernetesApi", [{"cidr": "192.0.2.9/32", "port": 7443}], _BINDERS_POLICY, "spec.egress.1",
         {"to": [{"ipBlock": {"cidr": "192.0.2.9/32"}}], "ports": [{"port": 7443, "protocol": "TCP"}]}),
     Row("egress.internalHosts", [{"host": "git.example.org", "cidr": "10.1.2.3/32", "ports": [444]}], _BUILDS_POLICY,
