@@ -28,6 +28,8 @@ START = "start"
 _SAY_ALL = (REQUIREMENTS, "apt.txt", START)
 # What runs code of the repository, installs it, or may name a buildpack that does.
 _READ_MORE = (*OTHER_BUILDPACKS, "postBuild", "setup.py", "pyproject.toml", "runtime.txt")
+# All that says something about the environment, by their names in the folder that is looked into.
+ENVIRONMENT_FILES = (*_SAY_ALL, *_READ_MORE)
 # A name, extras, versions and markers (PEP 508), without addresses and paths. Options may name a file.
 _PLAIN_REQUIREMENT = re.compile(
     r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._,\s-]*\])?\s*([<>=!~][A-Za-z0-9.,*+!<>=~\s-]*)?(;[^@/\\:]*)?"

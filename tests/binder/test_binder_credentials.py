@@ -27,6 +27,7 @@ from tests.git.git_server import GitServer
 
 from binderops.authorities import BUNDLE_VARIABLES
 from binderops.build.configuration import git_environment
+from binderops.build.handover import Secrets
 
 COMMIT = "c" * 40
 OPERATOR = {"Authorization": f"token {LOCAL_TOKEN}"}
@@ -62,12 +63,13 @@ async def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 def told_by_git(environment: dict[str, str], url: str) -> str:
     """What git answers to the repository's host when it asks for a password, in a pod with this environment."""
-    address = urlsplit(url)
+    address, secrets = urlsplit(url), Secrets.taken(dict(environment))
     asked = subprocess.run(
         ["git", "credential", "fill"], input=f"protocol={address.scheme}\nhost={address.netloc}\n\n",
-        env={**environment, **git_environment(environment, url), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        env={**git_environment(secrets.git, url), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
         capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
+    secrets.forget_git()
     return asked.stdout
 
 

@@ -103,8 +103,9 @@ def program(places: PodPlaces) -> Callable[[Run], Awaitable[int]]:
         container = run.pod["spec"]["containers"][0]
         assert container["command"] == ["python", "-m", "binderops.build.seeding"]
         environment = {item["name"]: item["value"] for item in container["env"]}
+        login = Login.from_json(environment["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"])
         lines: list[str] = []
-        await seed(container["args"][0], places, Login.from_environment(environment), tell=lines.append)
+        await seed(container["args"][0], places, login, tell=lines.append)
         await run.write("\n".join(lines).encode())
         return 0
 

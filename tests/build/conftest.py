@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
 import json
 import os
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,12 @@ from binderops.authorities import ADDED_VARIABLE
 from binderops.images import ImageLock, MachineSettings, build_images, detect_package_settings
 from binderops.images.authorities import added_authorities
 
+GIT_PASSWORD = "canary-of-the-git-host"
+SOURCES = Path(__file__).resolve().parents[2] / "src/binderops/build"
+_PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+INSTALLED = f"/opt/binderops/lib/{_PYTHON}/site-packages/binderops/build"
+# A module of `binderops.build`, a text in it, and what stands there instead.
+Guard = tuple[str, str, str]
 _START_SECONDS = 20.0
 _USER_IDS = "0:200000:65536"
 
@@ -59,6 +68,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing."""
 
+    def do_GET(self) -> None:
+        """Answer; repositories whose names begin with `private` only to who knows the password."""
+        login = base64.b64encode(f"u:{GIT_PASSWORD}".encode()).decode()
+        if self.path.startswith("/private") and self.headers.get("Authorization") != f"Basic {login}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="private"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        super().do_GET()
+
 
 @dataclass(frozen=True)
 class GitServer:
@@ -67,8 +87,8 @@ class GitServer:
     root: Path
     address: str
 
-    def add(self, name: str, files: dict[str, str] | Path) -> tuple[str, str]:
-        """Make a repository; returns its address and its commit."""
+    def add(self, name: str, files: dict[str, str] | Path, links: Mapping[str, str] | None = None) -> tuple[str, str]:
+        """Make a repository; returns its address and its commit. `links` are what they lead to, by their paths."""
         work, bare = self.root / f"{name}.work", self.root / f"{name}.git"
         if isinstance(files, Path):
             files = {str(p.relative_to(files)): p.read_text() for p in files.rglob("*") if p.is_file()}
@@ -76,6 +96,8 @@ class GitServer:
         for path, text in files.items():
             (work / path).parent.mkdir(parents=True, exist_ok=True)
             (work / path).write_text(text)
+        for path, target in (links or {}).items():
+            (work / path).symlink_to(target)
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
         for arguments in (
             ["init", "-q", "-b", "main"],
@@ -158,8 +180,12 @@ class Pods:
         *extra: str,
         environment: dict[str, str] | None = None,
         place: Path | None = None,
+        without: Sequence[Guard] = (),
     ) -> Built:
-        """Build as a node would: a user namespace of its own, SYS_ADMIN only inside it; its store lies in `place`."""
+        """Build as a node would: a user namespace of its own, SYS_ADMIN only inside it; its store lies in `place`.
+
+        `without` takes guards away.
+        """
         containers = Path(
             subprocess.run(
                 ["mktemp", "-d", "-p", place or self.folder], capture_output=True, text=True, check=True
@@ -168,6 +194,7 @@ class Pods:
         os.chown(containers, 200000, 200000)
         variables = {"BASE_IMAGE": self.lock.images["notebook"].reference, **(environment or {})}
         mounts = [f"{self.state}/images/build-base/storage:/base/storage:ro", f"{containers}:/var/lib/containers"]
+        mounts += self._changed_modules(without)
         if self.authorities:
             (self.folder / "ca.crt").write_text(self.authorities)
             mounts.append(f"{self.folder}/ca.crt:/etc/binderhub/machine/ca.crt:ro")
@@ -177,11 +204,13 @@ class Pods:
         ran = self.podman(
             "run", "--rm", "--pull=never", "--network=host",
             "--uidmap", _USER_IDS, "--gidmap", _USER_IDS, "--cap-add=SYS_ADMIN",
+            # As a registry inside a cluster is named: without TLS.
+            "--add-host=registry.tests.svc:127.0.0.1",
             "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
             *(f"--volume={mount}" for mount in mounts),
             *(f"--env={name}={value}" for name, value in variables.items()),
-            self.lock.images["build"].reference,
-            "python", "-m", "binderops.build",
+            # A pod's command stands in place of the image's entry point.
+            "--entrypoint=python", self.lock.images["build"].reference, "-m", "binderops.build",
             f"--ref={ref}", f"--image={image}", "--no-clean", "--no-run", "--json-logs",
             "--user-name=jovyan", "--user-id=1000", "--push", *extra, url,
             timeout=240,
@@ -190,6 +219,18 @@ class Pods:
         assert ran.returncode < 125, ran.stderr
         lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("{")]
         return Built(ran.returncode, [json.loads(line) for line in lines])
+
+    def _changed_modules(self, without: Sequence[Guard]) -> list[str]:
+        texts: dict[str, str] = {}
+        for module, line, instead in without:
+            text = texts.setdefault(module, (SOURCES / module).read_text())
+            assert text.count(line) == 1, f"{module} has no such guard any more"
+            texts[module] = text.replace(line, instead)
+        changed = Path(tempfile.mkdtemp(dir=self.folder))
+        changed.chmod(0o755)
+        for module, text in texts.items():
+            (changed / module).write_text(text)
+        return [f"{changed}/{module}:{INSTALLED}/{module}:ro" for module in texts]
 
     def seed(self, image: str) -> subprocess.CompletedProcess[str]:
         """Send the base to a registry, as the binder's pod for that does."""

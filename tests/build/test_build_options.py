@@ -11,6 +11,7 @@ import pytest
 from repo2docker.buildpacks import DockerBuildPack
 from repo2docker.contentproviders.base import ContentProvider
 
+from binderops.build.handover import Secrets
 from binderops.build.main import _application, main
 from binderops.build.uv_buildpack import UvBuildPack
 
@@ -37,7 +38,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def application(*options: str) -> Any:
-    return _application([*BINDERS, *options, URL])
+    return _application([*BINDERS, *options, URL], Secrets())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from repo2docker.contentproviders.base import ContentProvider
 
 from binderops.build import providers, runtime, stock
 from binderops.build.configuration import base_reference, configure, git_environment
+from binderops.build.handover import Secrets
 from binderops.build.machine import prepare_runtime, run_step_environment
 from binderops.build.places import PodPlaces
 from binderops.build.processes import stream_lines
@@ -35,17 +36,15 @@ def places(tmp_path: Path) -> PodPlaces:
 
 def test_configuration_is_well_formed_and_private(places: PodPlaces) -> None:
     (places.base / "overlay-images").mkdir(parents=True)
-    login = json.dumps({"registry": "r.svc:5000", "username": "build", "password": "canary"})
-    variables = configure(places, {"CONTAINER_ENGINE_REGISTRY_CREDENTIALS": login})
-    assert "canary" not in json.dumps(variables)
+    variables = configure(places, {})
     storage = tomllib.loads(Path(variables["CONTAINERS_STORAGE_CONF"]).read_text())["storage"]
     assert storage["options"]["additionalimagestores"] == [str(places.base)]
-    assert tomllib.loads(Path(variables["CONTAINERS_CONF"]).read_text())["engine"]["runtime"] == "runc"
+    assert tomllib.loads(Path(variables["CONTAINERS_CONF"]).read_text())["engine"]["runtime"] == str(
+        places.run / "runtime"
+    )
     registries = tomllib.loads(Path(variables["CONTAINERS_REGISTRIES_CONF"]).read_text())
     assert registries["registry"] == [{"prefix": "*.svc", "insecure": True}]
-    auth = Path(variables["REGISTRY_AUTH_FILE"])
-    assert json.loads(auth.read_text())["auths"]["r.svc:5000"]["password"] == "canary"
-    assert auth.stat().st_mode & 0o077 == 0
+    assert not [name for name in variables if "AUTH" in name], "RUN steps are a part of what these are for"
 
 
 def test_without_a_base_store_none_is_named(places: PodPlaces) -> None:
@@ -78,8 +77,12 @@ def test_run_steps_get_the_machines_settings_and_nothing_else(tmp_path: Path) ->
     assert "canary" not in json.dumps(given)
 
 
-def test_a_plain_machine_needs_no_wrapper(places: PodPlaces) -> None:
-    assert prepare_runtime(places, {"SSL_CERT_FILE": "/missing"}) == "runc"
+def test_a_plain_machine_gives_nothing_but_has_its_mounts_looked_at(places: PodPlaces) -> None:
+    places.run.mkdir(parents=True)
+    assert prepare_runtime(places, {"SSL_CERT_FILE": "/missing"}) == str(places.run / "runtime")
+    configuration: dict[str, Any] = {"process": {"env": ["A=b"]}}
+    runtime.add_to(configuration, json.loads(places.runtime_settings.read_text()))
+    assert configuration == {"process": {"env": ["A=b"]}}
 
 
 def test_the_wrapper_changes_what_is_created_and_becomes_runc(places: PodPlaces, tmp_path: Path) -> None:
@@ -128,17 +131,24 @@ def test_an_images_own_variables_win() -> None:
         ("protocol=https\nhost=git.example.evil.example", False),
     ],
 )
-def test_git_gets_credentials_without_a_file_and_only_for_the_repositorys_host(asked: str, told: bool) -> None:
-    environment = {"GIT_CREDENTIAL_ENV": "username=u\npassword=%canary"}
-    own = git_environment(environment, "https://me@git.example/a/b.git")
-    variables = {**environment, **own, "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+def test_git_gets_credentials_from_memory_and_only_for_the_repositorys_host(asked: str, told: bool) -> None:
+    environment = {"GIT_CREDENTIAL_ENV": r"username=u\npassword=%canary"}
+    secrets = Secrets.taken(environment)
+    assert environment == {}
+    variables = {
+        **git_environment(secrets.git, "https://me@git.example/a/b.git"),
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/nonexistent",
+    }
     filled = subprocess.run(
         ["git", "credential", "fill"], input=f"{asked}\n\n", env=variables,
         capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert ("username=u\npassword=%canary\n" in filled.stdout) == told
     assert "canary" not in filled.stdout or told
-    assert "credential" not in json.dumps(git_environment({}, "https://git.example/a"))
+    secrets.forget_git()
+    assert secrets.git is None
+    assert "credential" not in json.dumps(git_environment(secrets.git, "https://git.example/a"))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +189,7 @@ def _updated_submodule(place: Path, url: str, **variables: str) -> subprocess.Co
     git(folder, "commit", "-qm", "a commit")
     git(folder, "update-index", "--add", "--cacheinfo", f"160000,{git(folder, 'rev-parse', 'HEAD')},a")
     git(folder, "commit", "-qm", "a submodule")
-    environment = {**git_environment({}), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C", **variables}
+    environment = {**git_environment(), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C", **variables}
     return subprocess.run(
         ["git", "submodule", "update", "--init", "--recursive"], cwd=folder, env=environment,
         capture_output=True, text=True, timeout=20, check=False,
@@ -202,11 +212,11 @@ def test_only_services_speak_plain_http(host: str, plain: bool) -> None:
 
 def test_a_credential_goes_only_to_its_registry() -> None:
     document = {"registry": "r.svc:5000", "username": "build", "password": "canary"}
-    login = Login.from_environment({"CONTAINER_ENGINE_REGISTRY_CREDENTIALS": json.dumps(document)})
+    login = Login.from_json(json.dumps(document))
     assert login.for_host("r.svc:5000").password == "canary"
     assert login.for_host("other.svc:5000").password == ""
     with pytest.raises(BuildError, match="not a JSON object"):
-        Login.from_environment({"CONTAINER_ENGINE_REGISTRY_CREDENTIALS": "[1"})
+        Login.from_json("[1")
 
 
 def test_the_base_is_mounted_only_within_one_registry() -> None:

@@ -111,7 +111,7 @@ FROM localhost/binderops/notebook
 USER root
 COPY probe.py argument.json /probe/
 RUN ln -s / /to-root
-RUN --mount=type=cache,target=/c,id=../../../../../../../../.. \\
+RUN --mount=type=cache,target=/c \\
     --mount=type=bind,from=localhost/binderops/notebook,source=/,target=/b,rw \\
     python3 /probe/probe.py "$(cat /probe/argument.json)" > /probe/root.json 2> /probe/root.err || true
 RUN python3 /probe/probe.py "$(cat /probe/argument.json)" > /probe/plain.json 2> /probe/plain.err || true

@@ -2,6 +2,11 @@
 
 import sys
 
-from binderops.build.main import main
+from binderops.build.leaving import leave_environment
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    leave_environment()
+    # Only now: whatever else is imported is imported once.
+    from binderops.build.main import main
+
+    sys.exit(main(sys.argv[1:]))

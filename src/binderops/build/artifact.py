@@ -23,7 +23,14 @@ _SCHEME = "local:"
 
 
 class LocalArtifact(ContentProvider):  # type: ignore[misc]
-    """Uploaded content."""
+    """Uploaded content; `login` is whom the registry knows this build as."""
+
+    login = Login()
+
+    @classmethod
+    def known_as(cls, login: Login) -> type[LocalArtifact]:
+        """Return this provider with a login: repo2docker makes its providers itself, from their classes."""
+        return type(cls.__name__, (cls,), {"login": login})
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +55,7 @@ class LocalArtifact(ContentProvider):  # type: ignore[misc]
         yield f"Unpacked {spec['name']}.\n"
 
     async def _download(self, reference: Reference) -> bytes:
-        async with registry_of(reference, Login.from_environment(os.environ)) as registry:
+        async with registry_of(reference, self.login) as registry:
             manifest = await registry.get_manifest(reference.repository, reference.selector)
             if manifest is None:
                 raise BuildError("the uploaded content is gone", where=str(reference), hint="upload it again")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from binderops.build.machine import prepare_runtime
@@ -26,7 +26,7 @@ def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, st
     """Write buildah's configuration; return the variables that every call of buildah needs."""
     places.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     shutil.rmtree(places.temporary, ignore_errors=True)
-    for folder in (places.containers / "storage", places.temporary):
+    for folder in (places.storage, places.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     runtime = prepare_runtime(places, environment)
     if not write_profile(places.seccomp):
@@ -35,7 +35,6 @@ def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, st
         "containers.conf": _containers_conf(runtime),
         "storage.conf": _storage_conf(places),
         "registries.conf": _REGISTRIES_CONF,
-        "auth.json": json.dumps(_auth(environment)),
     }
     for name, text in files.items():
         (places.run / name).write_text(text)
@@ -44,7 +43,6 @@ def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, st
         "CONTAINERS_CONF": str(places.run / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(places.run / "storage.conf"),
         "CONTAINERS_REGISTRIES_CONF": str(places.run / "registries.conf"),
-        "REGISTRY_AUTH_FILE": str(places.run / "auth.json"),
         "BUILDAH_RUNTIME": runtime,
         "BUILDAH_ISOLATION": "oci",
         "TMPDIR": str(places.temporary),
@@ -53,7 +51,7 @@ def configure(places: PodPlaces, environment: Mapping[str, str]) -> dict[str, st
 
 def remove_leftovers(places: PodPlaces, variables: Mapping[str, str]) -> None:
     """Remove the working containers of a build that was killed; only a kept folder has any."""
-    if not (places.containers / "storage" / "overlay-containers").is_dir():
+    if not (places.storage / "overlay-containers").is_dir():
         return
     subprocess.run(
         ["buildah", "rm", "--all"],
@@ -106,7 +104,7 @@ def _storage_conf(places: PodPlaces) -> str:
     return f"""\
 [storage]
 driver = "overlay"
-graphroot = "{places.containers}/storage"
+graphroot = "{places.storage}"
 runroot = "{places.run}/storage"
 [storage.options]
 additionalimagestores = [{stores}]
@@ -123,25 +121,17 @@ insecure = true
 """
 
 
-def _auth(environment: Mapping[str, str]) -> dict[str, object]:
-    """Docker's config.json: buildah reads it when FROM names the registry. It is never on a command line."""
-    try:
-        login = json.loads(environment.get("CONTAINER_ENGINE_REGISTRY_CREDENTIALS", ""))
-        return {"auths": {login["registry"]: {"username": login["username"], "password": login["password"]}}}
-    except (ValueError, KeyError, TypeError):
-        return {"auths": {}}
-
-
-def git_environment(environment: Mapping[str, str], source: str = "") -> dict[str, str]:
+def git_environment(credential: Path | None = None, source: str = "") -> dict[str, str]:
     """Return variables for git: no prompts, no protocol that reads files, and the provider's credentials.
 
-    GIT_CREDENTIAL_ENV holds lines of git-credential(1), as upstream's helper of the same name expects them. They are
-    for the host of `source` alone: a submodule or an LFS address may name another, which must not be told them.
+    `credential` holds lines of git-credential(1) with `\\n` for their ends, as upstream's helper of GIT_CREDENTIAL_ENV
+    expects them. They are for the host of `source` alone: a submodule or an LFS address may name another, which must
+    not be told them.
     """
     found = {"GIT_TERMINAL_PROMPT": "0", "GIT_ADVICE": "0", "GIT_ALLOW_PROTOCOL": _GIT_PROTOCOLS}
     address = urlsplit(source)
-    if environment.get("GIT_CREDENTIAL_ENV") and address.hostname:
-        helper = '!f() { test "$1" = get && printf "%b\\n" "$GIT_CREDENTIAL_ENV"; }; f'
+    if credential and address.hostname:
+        helper = f'!f() {{ test "$1" = get && printf "%b\\n" "$(cat {credential})"; }}; f'
         host = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
         found |= {
             "GIT_CONFIG_COUNT": "1",

@@ -21,6 +21,7 @@ from repo2docker.engine import BuildError, ContainerEngine, Image, ImageLoadErro
 from repo2docker.utils import R2dState
 
 from binderops.build.configuration import configure, has_image, remove_leftovers
+from binderops.build.machine import allow_context
 from binderops.build.places import PodPlaces
 from binderops.build.processes import stream_lines
 from binderops.build.pushing import Login, Pushing, base_repository_of, layer_name
@@ -48,6 +49,7 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
     def __init__(self, *, parent: Any) -> None:
         super().__init__(parent=parent)
         self._places = PodPlaces()
+        self._login: Login = parent.login
         self._variables = configure(self._places, os.environ)
         remove_leftovers(self._places, self._variables)
 
@@ -77,8 +79,12 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
                     # The archive is repo2docker's own, made from the checkout with its links as they are.
                     archive.extractall(unpacked)  # noqa: S202
                 path, dockerfile = unpacked, str(Path(unpacked) / (dockerfile or "Dockerfile"))
-            arguments = self._arguments(path, dockerfile, tag=tag, buildargs=buildargs or {}, labels=labels or {})
-            yield from self._run_build(arguments)
+            bases = _FROM.findall(_text_of(path, dockerfile))
+            yield from self._pull_with_login(bases)
+            allow_context(self._places, path)
+            yield from self._run_build(
+                self._arguments(path, dockerfile, bases=bases, tag=tag, buildargs=buildargs or {}, labels=labels or {})
+            )
         if push:
             yield from self._push(tag)
 
@@ -97,11 +103,29 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
         config.setdefault("WorkingDir", "")
         return Image(tags=[image], config=config)
 
+    def _pull_with_login(self, bases: Sequence[str]) -> Iterator[str]:
+        """What FROM takes from the registry that this build may read. RUN steps are a part of `buildah bud`: it has no
+        credential.
+        """
+        own = [image for image in dict.fromkeys(bases) if self._login.is_for(image.partition("/")[0])]
+        if not own:
+            return
+        with self._login.authentication_file() as file:
+            for image in own:
+                arguments = ["buildah", "pull", "--quiet", f"--authfile=/proc/self/fd/{file}", image]
+                yield from self._run_build(arguments, step=f"FROM {image}", files=[file])
+
     def _arguments(
-        self, path: str, dockerfile: str, *, tag: str, buildargs: Mapping[str, str], labels: Mapping[str, str]
+        self,
+        path: str,
+        dockerfile: str,
+        *,
+        bases: Sequence[str],
+        tag: str,
+        buildargs: Mapping[str, str],
+        labels: Mapping[str, str],
     ) -> list[str]:
-        text = Path(dockerfile or Path(path) / "Dockerfile").read_text(encoding="utf-8", errors="replace")
-        here = all(has_image(self._variables, image) for image in _FROM.findall(text) if "$" not in image)
+        here = all(has_image(self._variables, image) for image in bases if "$" not in image)
         return [
             "buildah",
             "bud",
@@ -121,11 +145,10 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
             path,
         ]
 
-    def _run_build(self, arguments: Sequence[str]) -> Iterator[str]:
+    def _run_build(self, arguments: Sequence[str], *, step: str = "", files: Sequence[int] = ()) -> Iterator[str]:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        step = ""
         try:
-            for line in stream_lines(arguments, environment=self._variables):
+            for line in stream_lines(arguments, environment=self._variables, files=files):
                 if match := _STEP.match(line):
                     step = _OWN.sub("", match.group(1))
                     tail.clear()
@@ -138,9 +161,8 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
             raise BuildError("".join([f"The image could not be built. It failed{at}\n", *tail]).rstrip()) from error
 
     def _push(self, image: str) -> Iterator[str]:
-        login = Login.from_environment(os.environ)
         registry = Reference.parse(image).registry
-        pushing = Pushing(self._places, login, base_repository_of(os.environ, registry))
+        pushing = Pushing(self._places, self._login, base_repository_of(os.environ, registry))
         self._tell_push("Pushing image\n")
         try:
             yield from pushing.export(image, self._variables)
@@ -158,3 +180,7 @@ class BuildahEngine(ContainerEngine):  # type: ignore[misc]
 
     def _tell_push(self, message: str, **extra: object) -> None:
         self.log.info(message, extra={"phase": R2dState.PUSHING, **extra})
+
+
+def _text_of(path: str, dockerfile: str) -> str:
+    return Path(dockerfile or Path(path) / "Dockerfile").read_text(encoding="utf-8", errors="replace")

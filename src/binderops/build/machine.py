@@ -1,7 +1,8 @@
 """This machine's CA, package index and proxies, as RUN steps get them: mounted and set, but in no image.
 
 buildah has no way to give RUN steps an environment that the image does not keep. So its OCI runtime is a wrapper of
-ours (`runtime.py`), which adds variables and a mount to each container before runc starts it.
+ours (`runtime.py`), which adds variables and a mount to each container before runc starts it, and looks at what a
+container would be shown of this pod.
 """
 
 from __future__ import annotations
@@ -36,11 +37,9 @@ def run_step_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def prepare_runtime(places: PodPlaces, environment: Mapping[str, str]) -> str:
-    """Write what RUN steps are given; return the OCI runtime to use: runc, or the wrapper where there is something."""
+    """Write what RUN steps are given; return the OCI runtime to use, a wrapper around runc."""
     variables = run_step_environment(environment)
     mirror = environment.get("DEBIAN_MIRROR", "")
-    if not variables and not mirror:
-        return "runc"
     shutil.rmtree(places.machine, ignore_errors=True)
     places.machine.mkdir(parents=True)
     if "SSL_CERT_FILE" in variables:
@@ -51,12 +50,25 @@ def prepare_runtime(places: PodPlaces, environment: Mapping[str, str]) -> str:
         (places.machine / "sources.list").write_text(_sources(mirror))
     for path in (places.machine, *places.machine.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    settings = places.run / "runtime.json"
-    settings.write_text(json.dumps({"env": variables, "source": str(places.machine), "target": MOUNT_POINT}))
+    settings = {
+        "env": variables,
+        "source": str(places.machine) if any(places.machine.iterdir()) else "",
+        "target": MOUNT_POINT,
+        "storage": str(places.storage),
+        "temporary": str(places.temporary),
+        "whole": [],
+    }
+    places.runtime_settings.write_text(json.dumps(settings))
     wrapper = places.run / "runtime"
-    wrapper.write_text(_wrapper(settings))
+    wrapper.write_text(_wrapper(places.runtime_settings))
     wrapper.chmod(0o755)
     return str(wrapper)
+
+
+def allow_context(places: PodPlaces, context: str) -> None:
+    """Let RUN steps mount what lies in the context of the build that follows, and in no other."""
+    settings = json.loads(places.runtime_settings.read_text())
+    places.runtime_settings.write_text(json.dumps({**settings, "whole": [context]}))
 
 
 def _wrapper(settings: Path) -> str:

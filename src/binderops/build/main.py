@@ -11,7 +11,9 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from repo2docker.app import Repo2Docker
 from repo2docker.contentproviders import Git
@@ -22,36 +24,46 @@ from repo2docker.utils import R2dState
 from binderops.authorities import trust_added_authorities
 from binderops.build.artifact import LocalArtifact
 from binderops.build.configuration import git_environment
+from binderops.build.handover import Secrets, close_memory
+from binderops.build.links import refuse_links_that_lead_out
 from binderops.build.options import chosen, parse
 from binderops.build.places import PodPlaces
 from binderops.build.providers import careful
+from binderops.build.pushing import Login
 from binderops.build.stock import Unclaimed, probing
 from binderops.build.uv_buildpack import UvBuildPack
 from binderops.errors import BinderOpsError
 
+Fetch = Callable[[str, str, str], None]
+
 
 def main(argv: Sequence[str]) -> int:
     """Build as the arguments say; returns the exit code."""
+    secrets = Secrets.taken(os.environ)
     trust_added_authorities(os.environ, PodPlaces().authorities)
-    os.environ.update(git_environment(os.environ, argv[-1] if argv else ""))
+    os.environ.update(git_environment(secrets.git, argv[-1] if argv else ""))
     try:
-        application = _application(argv)
+        application = _application(argv, secrets)
     except BinderOpsError as error:
         print(json.dumps({"message": f"{error}\n", "phase": "failed"}), flush=True)  # noqa: T201
         return 1
     return _run(application)
 
 
-def _application(argv: Sequence[str]) -> Repo2Docker:
+def _application(argv: Sequence[str], secrets: Secrets) -> Repo2Docker:
     application, said = parse(argv)
+    # The engine is given the application and nothing else (`BuildahEngine`).
+    application.login = Login.from_json(secrets.registry)
+    application.fetch = partial(_fetch, application, application.fetch, secrets)
+    local = LocalArtifact.known_as(application.login)
     own = chosen(application)
     stock = application.trait_defaults("buildpacks")
     if own.content_providers is None:
-        application.content_providers = [LocalArtifact, *map(careful, application.content_providers)]
+        application.content_providers = [local, *map(careful, application.content_providers)]
     else:
         # An operator's own may claim any address, also one that looks like git's.
         listed = [careful(each) if each is Git else each for each in own.content_providers]
-        application.content_providers = [LocalArtifact, *listed]
+        application.content_providers = [local, *listed]
     if own.buildpacks is None:
         application.buildpacks = [UvBuildPack, *map(probing, application.buildpacks)]
     else:
@@ -64,6 +76,14 @@ def _application(argv: Sequence[str]) -> Repo2Docker:
     if said:
         application.log.info(said, extra={"phase": R2dState.BUILDING})
     return application
+
+
+def _fetch(application: Repo2Docker, fetch: Fetch, secrets: Secrets, url: str, ref: str, checkout: str) -> None:
+    """As repo2docker fetches; then nothing of what was fetched is read before the secrets are out of reach."""
+    fetch(url, ref, checkout)
+    secrets.forget_git()
+    close_memory()
+    refuse_links_that_lead_out(Path(checkout), Path(checkout) / application.subdir)
 
 
 def _run(application: Repo2Docker) -> int:

@@ -15,6 +15,16 @@ class PodPlaces:
     run: Path = Path("/run/binderops-build")
 
     @property
+    def storage(self) -> Path:
+        """The store that buildah works in."""
+        return self.containers / "storage"
+
+    @property
+    def runtime_settings(self) -> Path:
+        """What the runtime of RUN steps reads."""
+        return self.run / "runtime.json"
+
+    @property
     def layout(self) -> Path:
         """The base's layers as the registry gets them, compressed once (binderops.images.buildbase)."""
         return self.base / "oci-layout"

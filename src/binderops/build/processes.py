@@ -20,9 +20,13 @@ _WAITING_LINES = 1000
 
 
 def stream_lines(
-    arguments: Sequence[str], *, environment: Mapping[str, str], silence_seconds: float = SILENCE_SECONDS
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    silence_seconds: float = SILENCE_SECONDS,
+    files: Sequence[int] = (),
 ) -> Iterator[str]:
-    """Yield the lines of a program's output and errors, each with its newline.
+    """Yield the lines of a program's output and errors, each with its newline; it inherits the open `files`.
 
     Raises subprocess.CalledProcessError when it exits with an error, BuildError when nothing comes for
     `silence_seconds`. Closing the generator stops the program.
@@ -34,6 +38,7 @@ def stream_lines(
         stderr=subprocess.STDOUT,
         env={**os.environ, **environment},
         start_new_session=True,
+        pass_fds=files,
     )
     lines: queue.Queue[bytes | None] = queue.Queue(_WAITING_LINES)
     threading.Thread(target=_read, args=(process, lines), daemon=True).start()

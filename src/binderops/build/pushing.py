@@ -9,13 +9,16 @@ from the base's repository where the registry has it, and else sent from the rea
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
 from binderops.build.layout import Layout
+from binderops.build.leaving import REGISTRY
 from binderops.build.places import PodPlaces
 from binderops.build.processes import stream_lines
 from binderops.errors import BuildError, RegistryError
@@ -34,17 +37,30 @@ class Login:
 
     registry: str = ""
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Login:
-        """Read repo2docker's variable, a JSON object; not there means anonymous. Raises BuildError."""
-        name = "CONTAINER_ENGINE_REGISTRY_CREDENTIALS"
+    def from_json(cls, text: str) -> Login:
+        """Read what repo2docker's variable holds, a JSON object; empty means anonymous. Raises BuildError."""
         try:
-            document = json.loads(environment.get(name) or "{}")
+            document = json.loads(text or "{}")
             return cls(*(str(document.get(key, "")) for key in ("registry", "username", "password")))
         except (ValueError, AttributeError) as error:
-            raise BuildError("the registry credential cannot be read", where=name, why="not a JSON object") from error
+            raise BuildError(
+                "the registry credential cannot be read", where=REGISTRY, why="not a JSON object"
+            ) from error
+
+    def is_for(self, host: str) -> bool:
+        """Whether there is a password for that registry."""
+        return bool(self.password) and host == self.registry
+
+    @contextmanager
+    def authentication_file(self) -> Iterator[int]:
+        """Docker's config.json, as buildah wants to read it, in an open file that has no name."""
+        user = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        with os.fdopen(os.memfd_create("authentication"), "wb", buffering=0) as file:
+            file.write(json.dumps({"auths": {self.registry: {"auth": user}}}).encode())
+            yield file.fileno()
 
     def for_host(self, host: str) -> Password:
         """The credential, only if it is for that registry."""

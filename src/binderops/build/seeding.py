@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from binderops.build.layout import Layout
+from binderops.build.leaving import REGISTRY
 from binderops.build.places import PodPlaces
 from binderops.build.pushing import Login, registry_of
 from binderops.errors import BinderOpsError, BuildError
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("image", help="REGISTRY/REPOSITORY:TAG")
     image = parser.parse_args(argv).image
     try:
-        digest = asyncio.run(seed(image, PodPlaces(), Login.from_environment(os.environ), tell=_tell))
+        digest = asyncio.run(seed(image, PodPlaces(), Login.from_json(os.environ.get(REGISTRY, "")), tell=_tell))
     except BinderOpsError as error:
         _tell(str(error))
         return 1
