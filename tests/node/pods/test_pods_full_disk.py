@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +17,8 @@ from tests.node.pods.conftest import Node, give_image
 from tests.podman.tiny import TINY
 
 from binderops.kube.client import Client
-from binderops.kube.kinds import POD
+from binderops.kube.kinds import NODE, POD
+from binderops.podman.commands import run
 
 pytestmark = [pytest.mark.root, pytest.mark.podman]
 
@@ -49,7 +50,7 @@ async def test_on_a_disk_that_logs_of_dead_pods_filled_a_node_comes_back_and_mak
     small.wait_for(reserve.exists, "reserve")
     small.end(signal.SIGKILL)
     if end == "restarted":
-        subprocess.run([*small.command("stop")], env=small.environment, check=True, timeout=90)
+        await run(small.command("stop"), environment=small.environment, timeout=90)
     program = small.config.state / "logs" / "node.log"
     program.write_bytes(b"x" * (17 << 20))
     dead = small.config.state / "logs" / "default_gone_00000000-0000-0000-0000-000000000000" / "main" / "0.log"
@@ -79,9 +80,14 @@ async def test_a_node_whose_reserve_is_spent_starts_on_a_disk_that_others_filled
         small.start()
         async with _client(small) as client:
             assert _container(await client.get(POD, "stays", "default")) == _container(before), "it ran on"
-    (small.state / "filler").unlink()
-    async with _client(small) as client:
+    os.truncate(small.state / "filler", (small.state / "filler").stat().st_size - (8 << 20))
+    async with _client(small) as client, asyncio.timeout(30):
+        while await _pressure(client, small.name) != "True":
+            await asyncio.sleep(0.05)
+        (small.state / "filler").unlink()
         await _running(client, "new")
+        while await _pressure(client, small.name) != "False":
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -99,6 +105,11 @@ async def _running(client: Client, name: str) -> dict[str, Any]:
         while (pod := await client.get(POD, name, "default"))["status"].get("phase") != "Running":
             await asyncio.sleep(0.05)
     return pod
+
+
+async def _pressure(client: Client, node: str) -> str:
+    conditions = (await client.get(NODE, node))["status"]["conditions"]
+    return next(str(each["status"]) for each in conditions if each["type"] == "DiskPressure")
 
 
 def _container(pod: dict[str, Any]) -> str:

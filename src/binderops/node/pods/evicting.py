@@ -18,11 +18,11 @@ from typing import NamedTuple
 import structlog
 
 from binderops.errors import BinderOpsError
-from binderops.kube.kinds import NODE
-from binderops.kube.objects import conditions_of, set_condition, timestamp, uid_of
+from binderops.kube.objects import uid_of
 from binderops.node.pods import cgroups, ephemeral, usage
 from binderops.node.pods.ephemeral import Room, Usage
 from binderops.node.pods.kit import Kit
+from binderops.node.pods.pressure import Pressure
 from binderops.node.pods.worker import PodWorker
 
 log = structlog.get_logger(__name__)
@@ -54,14 +54,15 @@ class Evictor:
         self._last: Room | None = None
         self._not_before = 0.0
         self._not_after = 0.0
-        self._low = False
         self._strikes: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Until cancelled."""
+        pressure = Pressure(self._kit.client, self._kit.recorder, self._kit.config.name)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
+                await pressure.tell(usage.room_of(self._kit.config.state).shortage)
                 await self.look()
             except (BinderOpsError, OSError) as error:
                 log.warning("what pods keep on disk cannot be measured", error=str(error))
@@ -70,9 +71,6 @@ class Evictor:
         """Once: measure where that is due, and evict who keeps too much."""
         room = usage.room_of(self._kit.config.state)
         shortage = room.shortage
-        if bool(shortage) != self._low:
-            self._low = bool(shortage)
-            await self._tell_node(shortage)
         now = time.monotonic()
         due = now >= self._not_after or (now >= self._not_before and _changed(self._last, room))
         if not (shortage or due):
@@ -160,22 +158,6 @@ class Evictor:
             declared = [entry["Source"] for entry in found.get("Mounts") or [] if entry.get("Type") == "volume"]
             self._layers[identity] = [Path(path) for path in [*([layer] if layer else []), *declared]]
         return self._layers[identity]
-
-    async def _tell_node(self, shortage: str) -> None:
-        log.warning("the disk is low" if shortage else "the disk is not low any more", why=shortage)
-        node = await self._kit.client.get(NODE, self._kit.config.name)
-        entry = {
-            "type": "DiskPressure",
-            "status": "True" if shortage else "False",
-            "reason": "KubeletHasDiskPressure" if shortage else "KubeletHasNoDiskPressure",
-            "message": shortage.strip() or "kubelet has no disk pressure",
-            "lastHeartbeatTime": timestamp(),
-        }
-        body = {"status": {"conditions": set_condition(conditions_of(node), entry)}}
-        await self._kit.client.patch(NODE, self._kit.config.name, None, body, subresource="status")
-        await self._kit.recorder.event(
-            node, "NodeHasDiskPressure" if shortage else "NodeHasNoDiskPressure", entry["message"]
-        )
 
 
 def _changed(last: Room | None, now: Room) -> bool:

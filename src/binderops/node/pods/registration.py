@@ -16,6 +16,7 @@ from binderops.kube.client import Client
 from binderops.kube.kinds import LEASE, NODE, Object
 from binderops.kube.objects import micro_timestamp, set_condition, status_of, timestamp
 from binderops.node.config import NodeConfig
+from binderops.node.pods import pressure, usage
 
 log = structlog.get_logger(__name__)
 
@@ -70,12 +71,12 @@ def node_status(config: NodeConfig, engine: dict[str, Any], before: Object, *, v
     now = timestamp()
     for kind, status, reason, message in (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ):
         entry = {"type": kind, "status": status, "reason": reason, "message": message, "lastHeartbeatTime": now}
         conditions = set_condition(conditions, entry)
+    conditions = set_condition(conditions, pressure.condition(usage.room_of(config.state).shortage))
     return {
         "capacity": whole,
         "allocatable": allocatable(whole),
