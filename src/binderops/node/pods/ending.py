@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -108,20 +108,28 @@ def silent(error: EngineError) -> bool:
     return isinstance(error, EngineUnavailableError) or not error.why
 
 
-async def remove_containers(kit: Kit, uid: str) -> None:
-    """Remove every container of a pod, also those that no record tells of."""
+async def remove_containers(kit: Kit, uid: str) -> dict[str, EngineError]:
+    """Remove every container of a pod, also those that no record tells of; why some could not be, by id.
+
+    EngineError if the engine does not tell which there are.
+    """
     found = await kit.podman.containers.list_all(
         labels=(f"{records.NODE}={kit.config.name}", f"{records.POD_UID}={uid}")
     )
-    await _remove(kit, (str(container["Id"]) for container in found))
+    return await _remove(kit, [str(container["Id"]) for container in found])
 
 
 async def prune(kit: Kit, pod: Object, view: View, *, keep: int) -> None:
-    """Remove attempts before number `keep`, and their logs."""
+    """Remove attempts before number `keep`, and their logs; the next call tries again what the engine cannot remove."""
     labels = (f"{records.POD_UID}={uid_of(pod)}", f"{records.CONTAINER}={view.name}")
-    found = await kit.podman.containers.list_all(labels=labels)
-    old = [c for c in found if int((c.get("Labels") or {}).get(records.ATTEMPT, keep)) < keep]
-    await _remove(kit, (str(container["Id"]) for container in old))
+    try:
+        found = await kit.podman.containers.list_all(labels=labels)
+        old = [c for c in found if int((c.get("Labels") or {}).get(records.ATTEMPT, keep)) < keep]
+        left = await _remove(kit, [str(container["Id"]) for container in old])
+    except EngineError as error:
+        left = {view.name: error}
+    for identity, why in left.items():
+        log.warning("an earlier attempt could not be removed", container=identity, error=str(why))
     for path in (kit.log_folder(pod) / view.name).glob("*.log"):
         if path.stem.isdigit() and int(path.stem) < keep:
             path.unlink(missing_ok=True)
@@ -132,15 +140,17 @@ async def remove_logs(kit: Kit, pod: Object) -> None:
     await asyncio.to_thread(shutil.rmtree, kit.log_folder(pod), True)
 
 
-async def _remove(kit: Kit, identities: Iterable[str]) -> None:
+async def _remove(kit: Kit, identities: Sequence[str]) -> dict[str, EngineError]:
     results = await asyncio.gather(
         *(kit.podman.containers.remove(identity, force=True) for identity in identities), return_exceptions=True
     )
-    for result in results:
+    left = {}
+    for identity, result in zip(identities, results, strict=True):
         if isinstance(result, EngineError):
-            log.warning("a container could not be removed", error=str(result))
+            left[identity] = result
         elif isinstance(result, BaseException):
             raise result
+    return left
 
 
 async def _stop_signal(kit: Kit, record: Record) -> str:

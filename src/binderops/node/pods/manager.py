@@ -45,6 +45,8 @@ class Manager:
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._adopted: dict[str, list[Record]] = {}
+        self._unclear: set[str] = set()
+        """Pods of which the engine does not tell all: started, they might run twice. The next comparison asks again."""
         self._stale: set[tuple[str, str, str]] = set()
         self._refresh = asyncio.Event()
         self._renew_all = False
@@ -86,20 +88,17 @@ class Manager:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _settle(self) -> None:
-        """Adopt what runs. On a full disk the engine can remove nothing: tried until there is room for it."""
+        """Adopt what runs: asked again until the engine tells of it."""
         while True:
             try:
                 await self._adopt()
                 break
-            except EngineError as error:
+            except BinderOpsError as error:
                 log.warning("what runs here cannot be adopted yet", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
         await remove_torn_images(self._kit)
         self._pods.subscribe(self._changed)
-        try:
-            await self._remove_orphans()
-        except (BinderOpsError, OSError) as error:  # no pod waits for them, and the next comparison tries again
-            log.warning("what no pod owns is not removed yet", error=str(error))
+        self.missed.set()  # what no pod owns is removed beside the pods: the engine may take long over it
         self._ready.set()
 
     async def _look_after_disk(self, settled: asyncio.Event) -> None:
@@ -139,6 +138,7 @@ class Manager:
         uid = uid_of(pod)
         worker = self._workers.get(uid)
         if event_type == "DELETED":
+            self._unclear.discard(uid)
             if worker is not None:
                 worker.gone(pod)
         elif spec_of(pod).get("nodeName") == self._kit.config.name:
@@ -150,7 +150,7 @@ class Manager:
         worker = self._workers.get(uid_of(pod))
         if worker is not None:
             worker.update(pod)
-        else:
+        elif uid_of(pod) not in self._unclear:
             self._start(pod)
 
     def _start(self, pod: Object) -> None:
@@ -173,18 +173,34 @@ class Manager:
 
     async def _adopt(self) -> None:
         """Find the containers that an earlier process of this node started."""
+        self._adopted, self._unclear = await self._find(f"{records.NODE}={self._kit.config.name}")
+
+    async def _find(self, label: str) -> tuple[dict[str, list[Record]], set[str]]:
+        """The containers with a label, by pod uid, and the uids of pods of which they are not known.
+
+        What cannot go on is removed. EngineError if the engine does not list them.
+        """
         by_pod: dict[str, list[Record]] = defaultdict(list)
+        unclear: set[str] = set()
         attached = await self._kit.network.attached()
-        for found in await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",)):
-            record = await self._record(found)
-            if record is None:
-                continue
+
+        async def sift(found: Mapping[str, Any]) -> None:
+            uid, names = _pod_of(found), found.get("Names")
+            try:
+                record = await self._record(found)
+            except EngineError as error:
+                log.warning("a container is not known yet, and its pod waits", container=names, error=str(error))
+                unclear.add(uid)
+                return
             # Without the network it ran in (the machine was restarted) even an init container's work is lost.
-            if record.state == "created" or record.pod_uid not in attached:
-                await self._kit.podman.containers.remove(record.id, force=True)
-            else:
-                by_pod[record.pod_uid].append(record)
-        self._adopted = dict(by_pod)
+            if record is not None and record.state != "created" and uid in attached:
+                by_pod[uid].append(record)
+            elif record is not None and not await self._remove(found) and self._runs(found):
+                unclear.add(uid)
+
+        found = await self._kit.podman.containers.list_all(labels=(label,))
+        await asyncio.gather(*(sift(entry) for entry in found))
+        return dict(by_pod), unclear
 
     async def _record(self, found: Mapping[str, Any]) -> Record | None:
         """What the engine tells of a container; None for one that is torn and was removed.
@@ -201,8 +217,17 @@ class Manager:
             if found.get("State") == "running" or ending.silent(error):
                 raise
             log.warning("a container is torn and removed", container=found.get("Names"), error=str(error))
-            await self._kit.podman.containers.remove(identity, force=True)
+            await self._remove(found)
             return None
+
+    async def _remove(self, found: Mapping[str, Any]) -> bool:
+        """Remove a container; false if the engine cannot do that now, which is no reason to keep others waiting."""
+        try:
+            await self._kit.podman.containers.remove(str(found["Id"]), force=True)
+            return True
+        except EngineError as error:
+            log.warning("a container could not be removed yet", container=found.get("Names"), error=str(error))
+            return False
 
     async def _remove_orphans(self) -> None:
         """Remove containers, networks and volumes of pods that the API does not know."""
@@ -212,14 +237,21 @@ class Manager:
         # A monitor that was about to end may make its group once more, after its pod's were removed.
         left |= await asyncio.to_thread(cgroups.left, self._kit.config.name)
         known = self._known()
-        for container in found:
-            if str((container.get("Labels") or {}).get(records.POD_UID, "")) not in known:
-                log.info("removing a container that no pod owns", container=container.get("Names"))
-                await self._kit.podman.containers.remove(str(container["Id"]), force=True)
-        for uid in left - known:
+        orphans = [container for container in found if _pod_of(container) not in known]
+        for container in orphans:
+            log.info("removing a container that no pod owns", container=container.get("Names"))
+        removed = await asyncio.gather(*(self._remove(container) for container in orphans))
+        lasting = [container for container, gone in zip(orphans, removed, strict=True) if not gone]
+        for uid in left - known - {_pod_of(container) for container in lasting if self._runs(container)}:
             log.info("removing what a pod left behind", uid=uid)
-            await sandbox.remove(self._kit, uid)
+            try:
+                await sandbox.remove(self._kit, uid)
+            except (BinderOpsError, OSError) as error:
+                log.warning("what a pod left could not be removed yet", uid=uid, error=str(error))
         self._adopted = {uid: found for uid, found in self._adopted.items() if uid in known}
+
+    def _runs(self, found: Mapping[str, Any]) -> bool:
+        return bool(cgroups.processes(self._kit.config.name, _pod_of(found), str(found["Id"])))
 
     def _known(self) -> set[str]:
         return {uid_of(pod) for pod in self._pods.objects.values()} | set(self._workers)
@@ -255,13 +287,16 @@ class Manager:
         await self._remove_orphans()
 
     async def _adopt_pod(self, pod: Object) -> None:
-        found = await self._kit.podman.containers.list_all(labels=(f"{records.POD_UID}={uid_of(pod)}",))
-        inspected = [record for entry in found if (record := await self._record(entry)) is not None]
-        for record in inspected:
-            if record.state == "created":
-                await self._kit.podman.containers.remove(record.id, force=True)
-        self._adopted[uid_of(pod)] = [record for record in inspected if record.state != "created"]
-        self._take(pod)
+        uid = uid_of(pod)
+        self._unclear.add(uid)  # nobody starts it while the engine is asked
+        found, unclear = await self._find(f"{records.POD_UID}={uid}")
+        if uid in unclear:
+            return
+        self._unclear.discard(uid)
+        current = self._pods.get(*key_of(pod))
+        if current is not None and uid_of(current) == uid:
+            self._adopted |= found
+            self._take(current)
 
     # --- volumes that follow the API ----------------------------------------------------------------------------------
 
@@ -291,6 +326,11 @@ class Manager:
             await self._kit.volumes.refresh(pod, owner, self._kit.context(worker.sandbox.address))
         except (BinderOpsError, EngineError, OSError) as error:
             log.warning("a volume could not be brought up to date", pod=key_of(pod), error=str(error))
+
+
+def _pod_of(found: Mapping[str, Any]) -> str:
+    """The uid of a listed container's pod."""
+    return str((found.get("Labels") or {}).get(records.POD_UID, ""))
 
 
 def _uses(pod: Object, changed: set[tuple[str, str, str]]) -> bool:

@@ -30,6 +30,7 @@ from binderops.node.pods import ending, ephemeral, sandbox
 from binderops.node.pods.admission import unsupported
 from binderops.node.pods.containers import Containers, Severity
 from binderops.node.pods.kit import Kit
+from binderops.node.pods.leaving import give_back
 from binderops.node.pods.records import Record, full_name
 from binderops.node.pods.restarts import BackOff, restarts_after
 from binderops.node.pods.sandbox import Sandbox
@@ -56,6 +57,7 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._next = IDLE_SECONDS
         self._preparing: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._sandbox_trouble = BackOff(initial=0.5, longest=15.0)
         self._sandbox_failed_at = 0.0
         self._failure: tuple[str, str] | None = None
@@ -256,7 +258,7 @@ class PodWorker:
     def _retire(self, final: str) -> None:
         if self._retired is None:
             self._retired = final
-            self._spawn(self._give_back())
+            self._leaving = asyncio.create_task(self._give_back(wholly=True))
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -273,12 +275,10 @@ class PodWorker:
             if unit.view.running:
                 self._containers.follow(unit, self.sandbox)
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, *, wholly: bool) -> None:
         """What a finished pod does not need: probes, network, volumes, containers (their logs stay to be read)."""
-        for unit in self.units.values():
-            await unit.cancel()
-        await ending.remove_containers(self._kit, uid_of(self.pod))
-        await sandbox.remove(self._kit, uid_of(self.pod))
+        await asyncio.gather(*(unit.cancel() for unit in self.units.values()))
+        await give_back(self._kit, self.pod, wholly=wholly)
 
     async def _end(self) -> None:
         """The pod is deleted: end its containers (sidecars last), give everything back, let the API forget it."""
@@ -294,7 +294,7 @@ class PodWorker:
         hurry.cancel()
         if self.sandbox is not None or self.units:
             await self._publish()
-        await self._give_back()
+        await self._give_back(wholly=False)
         await ending.remove_logs(self._kit, self.pod)
         if not self._gone:
             await self._delete()
@@ -392,8 +392,8 @@ class PodWorker:
         task.add_done_callback(self._background.discard)
 
     async def _cancel(self) -> None:
-        if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.gather(self._preparing, return_exceptions=True)
-        for unit in self.units.values():
-            await unit.cancel()
+        for task in (self._preparing, self._leaving):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*(unit.cancel() for unit in self.units.values()))
