@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from tests.podman.forgotten import forget, made_unnoticed, processes_of, until_nothing_runs
 from tests.podman.tiny import TINY
 
 from binderops.errors import EngineNotFoundError, EngineUnavailableError, PullError
-from binderops.podman import STDERR, STDOUT, EngineSettings, Podman, command, find_service, start_service
+from binderops.podman import STDERR, STDOUT, EngineSettings, Podman, find_service, start_service
 from binderops.podman.commands import run
 from binderops.podman.mounts import entering, mount_memory, mounted_at, unmount
-from binderops.podman.unknown import STATES
 
 pytestmark = pytest.mark.podman
 
@@ -126,61 +125,29 @@ async def test_a_killed_service_is_started_again_and_containers_run_on(engine: E
             await podman.containers.inspect(identity)
 
 
-KILLED_AT_CREATION = """#!/bin/sh
-verb=
-for word do [ "$word" != create ] || verb=create; done
-[ -n "$verb" ] || exec {runtime} "$@"
-{runtime} "$@"
-code=$?
-kill -9 {service}
-exit $code
-"""
-
-
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 async def test_a_service_killed_while_a_container_starts_leaves_no_process(engine: EngineSettings, known: bool) -> None:
     """The runtime has made it, and nobody was left to note so."""
-    runtime = engine.configuration / engine.runtime
-    if not runtime.exists():
-        pytest.skip(f"{engine.runtime} is started by its own path here: nothing can stand between")
-    service = find_service(engine)
-    assert service is not None
-    script, kept = runtime.read_text(), runtime.with_suffix(".kept")
-    kept.write_text(script)
-    kept.chmod(0o700)
     async with Podman(engine.socket) as podman:
-        identity = await podman.containers.create(
-            {"image": TINY, "command": ["sleep", "600"], "netns": {"nsmode": "host"}, "cgroup_parent": "/test-podman"}
-        )
-        try:
-            runtime.write_text(KILLED_AT_CREATION.format(runtime=kept, service=service))
-            with pytest.raises(EngineUnavailableError):
-                await podman.containers.start(identity)
-        finally:
-            runtime.write_text(script)
-            kept.unlink()
-        await start_service(engine)
-        assert processes_of(identity), "it waits to be started"
+        identity = await made_unnoticed(engine, podman)
         if not known:
-            await run(command(engine, "rm", "--force", identity))
-            assert processes_of(identity), "the engine alone leaves it"
+            await forget(engine, identity)
         await podman.containers.remove(identity, force=True)
-        async with asyncio.timeout(10):
-            while left := processes_of(identity):
-                await asyncio.sleep(0.05)
-        assert not left
-        assert not (STATES[engine.runtime] / identity).exists()
+        await until_nothing_runs(engine, identity)
 
 
-def processes_of(identity: str) -> list[str]:
-    """The processes that run for a container: its own, by their control group, and its monitor."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes()
-            if identity.encode() in words + (process / "cgroup").read_bytes() and words:
-                found.append(words.replace(b"\0", b" ").decode(errors="replace")[:80])
-    return found
+async def test_what_an_engine_has_forgotten_is_found_and_ended(engine: EngineSettings, tmp_path: Path) -> None:
+    async with Podman(engine.socket) as podman:
+        beside = await running(podman, "sleep", "60")
+        identity = await made_unnoticed(engine, podman)
+        assert await podman.containers.end_unknown(engine.storage) == [], "this engine knows both"
+        await forget(engine, identity)
+        assert await podman.containers.end_unknown(tmp_path) == [], "another engine's are left alone"
+        assert processes_of(identity) and processes_of(beside)
+        assert await podman.containers.end_unknown(engine.storage) == [identity]
+        await until_nothing_runs(engine, identity)
+        assert (await podman.containers.inspect(beside))["State"]["Running"]
+        await podman.containers.remove(beside, force=True)
 
 
 async def test_the_service_has_hosts_of_its_own(engine: EngineSettings) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from binderops.errors import EngineNotFoundError
 from binderops.podman.streams import RawStream
 from binderops.podman.transport import Transport
-from binderops.podman.unknown import end_unknown
+from binderops.podman.unknown import end_unknown, held_in
 
 
 class Containers:
@@ -51,6 +53,21 @@ class Containers:
             return
         for removed in response.json() or ():
             await end_unknown(str(removed.get("Id")))
+
+    async def end_unknown(self, storage: Path) -> list[str]:
+        """End what runs of this engine's containers (those of `storage`) that it does not know; returns their ids.
+
+        `remove` does so for the one that it removes, unless its caller is killed in between. All are tried; EngineError
+        if one could not be ended.
+        """
+        # Looked at first, and the engine's list after it: what is made meanwhile is in the list.
+        held = await asyncio.to_thread(held_in, storage)
+        unknown = sorted(held - {str(found["Id"]) for found in await self.list_all()}) if held else []
+        results = await asyncio.gather(*(end_unknown(identity) for identity in unknown), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return unknown
 
     async def inspect(self, name: str) -> dict[str, Any]:
         """What `podman inspect` shows."""

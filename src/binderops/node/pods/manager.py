@@ -231,6 +231,7 @@ class Manager:
 
     async def _remove_orphans(self) -> None:
         """Remove containers, networks and volumes of pods that the API does not know."""
+        await self._end_unknown()
         # Looked at first, and the API's view after it: a pod that begins meanwhile is then known.
         found = await self._kit.podman.containers.list_all(labels=(f"{records.NODE}={self._kit.config.name}",))
         left = set(await self._kit.network.attached()) | self._kit.volumes.known()
@@ -249,6 +250,16 @@ class Manager:
             except (BinderOpsError, OSError) as error:
                 log.warning("what a pod left could not be removed yet", uid=uid, error=str(error))
         self._adopted = {uid: found for uid, found in self._adopted.items() if uid in known}
+
+    async def _end_unknown(self) -> None:
+        """End what the engine has forgotten, before the control groups go in which it is found."""
+        try:
+            for identity in await self._kit.podman.containers.end_unknown(
+                self._kit.config.state / "podman" / "storage"
+            ):
+                log.warning("what ran of a container that the engine does not know was ended", container=identity)
+        except EngineError as error:
+            log.warning("what the engine does not know could not be ended", error=str(error))
 
     def _runs(self, found: Mapping[str, Any]) -> bool:
         return bool(cgroups.processes(self._kit.config.name, _pod_of(found), str(found["Id"])))

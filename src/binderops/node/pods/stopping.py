@@ -47,6 +47,10 @@ async def _stop_containers(settings: EngineSettings, node: str) -> None:
         for result in results:
             if isinstance(result, BaseException):
                 log.warning("a container could not be stopped", error=str(result))
+        try:
+            await podman.containers.end_unknown(settings.storage)
+        except EngineError as error:
+            log.warning("what the engine does not know could not be ended", error=str(error))
 
 
 async def _stop_one(podman: Podman, identity: str) -> None:
