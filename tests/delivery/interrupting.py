@@ -36,6 +36,8 @@ CHART = {
     "templates/data.yaml": (
         "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n"
         "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n"
+        "{{- if .Values.more }}\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: more}\n"
+        "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n{{- end }}\n"
     ),
     "templates/hooks.yaml": (
         "{{- range .Values.hooks }}\n---\napiVersion: batch/v1\nkind: Job\n"

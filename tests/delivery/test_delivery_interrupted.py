@@ -14,6 +14,7 @@ from binderops.delivery.ledger import Ledger
 from binderops.delivery.records import Record
 from binderops.kube.client import Client
 from binderops.kube.kinds import CONFIG_MAP, JOB, LEASE, PERSISTENT_VOLUME_CLAIM
+from binderops.kube.objects import name_of
 
 
 @pytest.fixture
@@ -64,19 +65,31 @@ def test_hooks_for_installs_alone_are_run_by_whoever_goes_on(small: Small) -> No
     assert small.history() == [(1, "superseded"), (2, "deployed")]
 
 
-@pytest.mark.parametrize(("hook", "number"), [("pre-upgrade", signal.SIGKILL), ("post-upgrade", signal.SIGINT)])
-def test_an_upgrade_that_was_cut_off_is_gone_on_with(small: Small, hook: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("hook", "number", "wanted"),
+    [
+        ("pre-upgrade", signal.SIGKILL, True),
+        ("post-upgrade", signal.SIGINT, True),
+        ("post-upgrade", signal.SIGKILL, False),
+    ],
+)
+def test_an_upgrade_that_was_cut_off_is_gone_on_with(
+    small: Small, hook: str, number: signal.Signals, *, wanted: bool
+) -> None:
+    """With more objects than before, which the next state has as well, or has not."""
     small.write()
     small.bring()
     small.write(words="second", hooks=[hook], more=True)
     cut(small, "deploy", hook=hook, number=number, status="pending-upgrade")
     assert small.words() == ("second" if hook == "post-upgrade" else "first")
-    small.write(words="third", more=True)
+    small.write(words="third", more=wanted)
     told = small.bring()
     assert "revision 2, an upgrade that was cut off" in told
     assert small.history() == [(1, "superseded"), (2, "failed"), (3, "deployed")]
     assert small.words() == "third"
-    assert small.get(CONFIG_MAP, "more")
+    assert ("more" in {name_of(found) for found in small.list(CONFIG_MAP)}) == wanted
+    assert ("was removed: ConfigMap more" in told) == (not wanted)
+    assert {name_of(claim) for claim in small.list(PERSISTENT_VOLUME_CLAIM)} == {"data", "more"}, "no data is lost"
     assert "unchanged" in small.bring(), "and then nothing is left to do"
 
 

@@ -11,6 +11,7 @@ from binderops.delivery.progress import Step
 from binderops.delivery.results import DeployResult
 from binderops.delivery.served import COMMON_LABEL, STATE_LABEL, digest_from, label_of, newest_release
 from binderops.delivery.settling import begin_anew, settle
+from binderops.delivery.surplus import never_finished, remove_surplus
 from binderops.delivery.waiting import wait_ready
 from binderops.errors import HelmError, TargetError
 from binderops.helm.releases import Release, ReleaseDoor
@@ -99,15 +100,20 @@ async def _bring(
     ):
         settled = await settle(client, hold, namespace=namespace, release=release, timeout=timeout, step=step)
         step.say("asking Helm for the release's history")
-        live = await newest_release(door, release)
+        history = await door.history(release)
+        live = history[-1] if history else None
         changed = live is None or live.status != "deployed" or live.labels.get(STATE_LABEL) != labels[STATE_LABEL]
         if changed:
+            before = [await door.status(release, revision=one.revision) for one in never_finished(history)]
             step.say(f"helm is bringing the objects of {release}")
             if live is not None and await begin_anew(client, state):
                 live = None
             await hold.begin(live.revision + 1 if live else 1)
             live = await _helm(door, state, labels)
             await hold.done()
+            if before:
+                removed = await remove_surplus(client, await door.status(release), before)
+                settled = "; ".join(words for words in (settled, removed) if words) or None
         assert live is not None
         on_revision(live.revision)
         await wait_ready(client, state.objects, namespace=namespace, timeout=timeout, step=step)
