@@ -73,11 +73,12 @@ async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process() ->
     assert task.cancelled()
 
 
-def test_a_second_process_of_one_node_is_refused(new_api: Any) -> None:
+def test_a_second_process_of_one_node_is_refused_and_changes_nothing(new_api: Any) -> None:
     new_api.start()
-    second = node(new_api, "run", "--api-only")
+    second = node(new_api, "run", "--api-only", "--api-port", "1234")
     assert second.returncode == 1
     assert "this node runs already" in second.stderr and str(new_api.process.pid) in second.stderr
+    assert new_api.config.api_port == new_api.port
 
 
 def test_a_taken_port_is_named(new_api: Any) -> None:

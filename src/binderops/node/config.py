@@ -156,6 +156,12 @@ def load_config(
     return config
 
 
+def run_folder(name: str, run_root: Path | None = None) -> Path:
+    """Where a node keeps what lasts while it runs, `NodeConfig.run`; UsageError for a name that cannot be."""
+    _check_name(name)
+    return (run_root or Path(os.environ.get("BINDEROPS_RUN", DEFAULT_RUN))) / name
+
+
 def read_config(name: str, *, state_root: Path = DEFAULT_STATE, run_root: Path | None = None) -> NodeConfig:
     """Return the settings of a node that was started before, and write nothing; UsageError when there is none."""
     _check_name(name)
@@ -185,9 +191,7 @@ def _settle(
     path = state_root / "nodes" / name / "node.yaml"
     kept = _read(path) if path.exists() else None
     settings: dict[str, Any] = dict(kept or {})
-    settings.update(
-        name=name, state=path.parent, run=(run_root or Path(os.environ.get("BINDEROPS_RUN", DEFAULT_RUN))) / name
-    )
+    settings.update(name=name, state=path.parent, run=run_folder(name, run_root))
     settings.update({key: value for key, value in given.items() if value is not None})
     settings.setdefault("image_stores", (state_root / "images" / "storage",))
     _settle_ranges(settings, kept, pod_range, service_range)

@@ -24,7 +24,7 @@ from binderops.memory import give_back, keep_apart
 from binderops.node import control
 from binderops.node.api import server
 from binderops.node.arguments import parse
-from binderops.node.config import NodeConfig, load_config, read_config
+from binderops.node.config import NodeConfig, load_config, read_config, run_folder
 from binderops.node.kubeconfig import withdraw_admin_kubeconfig, write_admin_kubeconfig, write_node_kubeconfig
 from binderops.node.pki import ensure_pki
 from binderops.node.reserve import Reserve
@@ -56,21 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: Namespace, given: Sequence[str]) -> int:
     keep_apart()
     logs.configure(options.log)
-    with _told("the node's settings cannot be kept"):
-        config = load_config(
-            options.name,
-            state_root=options.state,
-            run_root=options.run,
-            api_port=options.api_port,
-            host_addresses=tuple(options.host_address) if options.host_address else None,
-            pod_range=options.pod_range,
-            service_range=options.service_range,
-            image_budget=options.image_budget,
-        )
     _raise_file_limit()
-    with _only_process(config):
-        Reserve(config.state / "reserve").begin()
+    with _only_process(run_folder(options.name, options.run)):  # first: who is refused must change no settings
+        Reserve(options.state / "nodes" / options.name / "reserve").begin()
         with _told("the node cannot start"):
+            config = load_config(
+                options.name,
+                state_root=options.state,
+                run_root=options.run,
+                api_port=options.api_port,
+                host_addresses=tuple(options.host_address) if options.host_address else None,
+                pod_range=options.pod_range,
+                service_range=options.service_range,
+                image_budget=options.image_budget,
+            )
             withdraw_admin_kubeconfig(config)
             _tell_program(config, given)
             ensure_pki(config)
@@ -196,10 +195,10 @@ def _told(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _only_process(config: NodeConfig) -> Iterator[None]:
+def _only_process(folder: Path) -> Iterator[None]:
     """One process a node: hold a lock on its pid file for as long as this one runs."""
-    config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(config.run / "node.pid") as stream:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(folder / "node.pid") as stream:
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

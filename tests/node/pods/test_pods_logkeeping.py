@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.disks import fill_but, small_disk
 
-from binderops.node.pods import usage
+from binderops.node.pods import logkeeping, usage
 from binderops.node.pods.logkeeping import LogKeeper, begin_anew
 
 KILOBYTE = 1024
@@ -107,6 +107,16 @@ def test_a_log_that_fills_the_disk_is_cut_where_it_is(tmp_path: Path, room: int,
         assert not before.exists() if kept is None else before.read_bytes() == b"x" * 1000 * KILOBYTE
         assert usage.room_of(disk).free >= free, "it took no room"
         assert not path.with_name("node.log.new").exists()
+
+
+@pytest.mark.root
+def test_a_disk_that_fills_up_under_the_copy_is_left_without_it(tmp_path: Path) -> None:
+    log = tmp_path / "node.log"
+    log.write_bytes(b"x" * 1000 * KILOBYTE)
+    with small_disk(tmp_path, 16 << 20) as disk:
+        fill_but(disk / "filler", 500 * KILOBYTE)
+        assert logkeeping._copy(log, disk / "node.log.new") is False
+        assert not (disk / "node.log.new").exists()
 
 
 async def test_a_program_log_that_cannot_be_kept_small_keeps_no_dead_pods_log(tmp_path: Path) -> None:
