@@ -18,9 +18,10 @@ from tests.podman.tiny import TINY
 
 from binderops.kube.client import Client
 from binderops.kube.kinds import NODE, POD
+from binderops.node.pods import cgroups
 from binderops.podman.commands import run
 
-pytestmark = [pytest.mark.root, pytest.mark.podman]
+pytestmark = [pytest.mark.root, pytest.mark.podman, pytest.mark.slow]
 
 SIZE = 256 << 20
 
@@ -88,6 +89,25 @@ async def test_a_node_whose_reserve_is_spent_starts_on_a_disk_that_others_filled
         await _running(client, "new")
         while await _pressure(client, small.name) != "False":
             await asyncio.sleep(0.05)
+
+
+async def test_a_node_is_stopped_and_started_on_a_full_disk_and_its_pods_wait_for_room_alone(small: Node) -> None:
+    async with _client(small) as client:
+        before = await _running(client, "again")
+    small.end(signal.SIGKILL)
+    (small.config.state / "reserve").unlink(missing_ok=True)
+    fill(small.state / "filler")
+    await run(small.command("stop"), environment=small.environment, timeout=90)
+    assert not cgroups.left(small.name), "its containers run"
+    small.start()
+    async with _client(small) as client:
+        await client.get(POD, "again", "default")
+        (small.state / "filler").unlink()
+        async with asyncio.timeout(60):
+            while (pod := await client.get(POD, "again", "default"))["status"].get("phase") != "Running" or (
+                _container(pod) in {"", _container(before)}
+            ):
+                await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
