@@ -233,6 +233,9 @@ async def test_lines_are_put_together_and_cut() -> None:
         ("sh: 1: Cannot fork", "processes"),
         ("write /x: no space left on device", "disk-full"),
         ("the registry's disk is full; where: registry:5000", "registry-disk"),
+        ("runtime.txt leads out of the repository: it is a link, or lies behind one", "link"),
+        ("error running container: creating container: the mount at /pod is refused: its source leads out", "mount"),
+        ("the volume at /kept is refused: its content lies outside of the build's images", "mount"),
         (
             "The build failed: Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 10Gi.",
             "disk-limit",

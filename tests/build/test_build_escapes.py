@@ -14,6 +14,8 @@ import pytest
 from tests.build.conftest import GIT_PASSWORD, Guard
 from tests.oci.docker_registry import OWN_PASSWORD, OWN_USER, DockerRegistry
 
+from binderops.binder.builds.explain import explain_log
+
 pytestmark = [pytest.mark.podman, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
 
 GIT, REGISTRY, OTHER = GIT_PASSWORD, "canary-of-the-registry", "canary-that-nothing-guards"
@@ -52,6 +54,7 @@ def test_a_link_that_leads_out_is_refused_and_nothing_is_told_of_what_it_leads_t
     assert found_in(guarded.text) == set()
     assert "runtime.txt leads out of the repository" in guarded.failure
     assert "commit the file itself" in guarded.failure
+    assert explain_log([guarded.text]).id == "link"
 
 
 # Put in runc's place: reads what the builder itself may read, and goes on as runc.
@@ -116,7 +119,7 @@ FROM localhost/binderops/notebook
 USER root
 COPY thief /thief
 RUN {mount} ls -d /pod/var/lib/containers/storage && cp /pod/usr/sbin/runc /pod/usr/sbin/runc.real
-RUN {mount} install -m 755 /thief /pod/usr/sbin/runc
+RUN {mount} install -m 755 /thief /pod/usr/sbin/new && mv /pod/usr/sbin/new /pod/usr/sbin/runc
 RUN true
 RUN {mount} cat /pod/found
 """
@@ -148,6 +151,7 @@ def test_a_mount_that_leads_out_is_refused(pods: Any, git_server: Any, registry:
     assert f"THIEF FOUND {OTHER} END" in built(NO_MOUNT_CHECK).text
     guarded = built()
     assert "the mount at /pod is refused" in guarded.failure
+    assert explain_log([guarded.text]).title == "What the Dockerfile mounts at /pod lies outside of its build"
     assert "/var/lib/containers/storage\n" not in guarded.text
 
 

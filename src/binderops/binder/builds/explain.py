@@ -135,6 +135,19 @@ _RULES = (
         "Builds fetch from public hosts alone, by https, http or git: not from files, private networks or by ssh.",
     ),
     _rule(
+        "link",
+        r"(?P<file>\S{1,300}) leads out of the repository",
+        "{file} is a link to something outside of the repository",
+        "Builds read only what is in the repository: commit the file itself in place of the link.",
+    ),
+    _rule(
+        "mount",
+        r"the (?:mount|volume) at (?P<file>\S{1,300}) is refused",
+        "What the Dockerfile mounts at {file} lies outside of its build",
+        "A source of a mount must lie in the repository, in a stage or in an image that the Dockerfile names, and a "
+        "cache's name must not hold two dots in a row.",
+    ),
+    _rule(
         "clone",
         r"(could not read username|repository .* not found|authentication failed|"
         r"could not read from remote repository)",
