@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import DOMAIN, NAME, ROOT
+from tests.e2e.conftest import DOMAIN, NAME, ROOT, STATE
+from tests.e2e.helming import change_the_release, helm_is_at_work, uninstall
 from tests.e2e.imagebuilds import builds_an_image, forget_an_image
 
 pytestmark = [
@@ -21,23 +22,28 @@ pytestmark = [
     pytest.mark.skipif(not os.environ.get("INTERRUPTIONS"), reason="make interruptions"),
 ]
 
+KUBECONFIG = STATE / "nodes" / NAME / "kubeconfig"
 PAGE = ROOT / "docs/develop/interruptions.md"
 HEAD = """\
 # Interrupted: what the next `up` says
 
-Made by `make interruptions`: `binderops up` on a stopped deployment is ended as each step begins, by Ctrl-C and by
-kill -9; then it is run again, and must end in a launch. Numbers and names of one run are left out.
+Made by `make interruptions`: `binderops up` on a stopped deployment is ended as each step begins, and in the middle of
+a build and of Helm's work, by Ctrl-C and by kill -9; then it is run again, and must end in a launch. Numbers and names
+of one run are left out.
 
 | ended during | by | exit | its last words | the next `up` |
 |---|---|---|---|---|
 """
 BUILD = "an image's build"
+INSTALL, UPGRADE = "release: a first install", "release: an upgrade"
 BEGUN = {
     "this machine": lambda told: "this machine" in told,
     "images": lambda told: "✓ this machine" in told,
     BUILD: lambda told: builds_an_image(),
     "node": lambda told: "✓ images" in told,
     "release": lambda told: "✓ node" in told,
+    INSTALL: lambda told: helm_is_at_work(KUBECONFIG),
+    UPGRADE: lambda told: helm_is_at_work(KUBECONFIG),
     "proof": lambda told: "✓ release" in told,
 }
 
@@ -45,12 +51,17 @@ BEGUN = {
 def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: Path) -> None:
     rows = _known()
     for step, begun in BEGUN.items():
-        if os.environ["INTERRUPTIONS"] not in {"1", step}:
+        if os.environ["INTERRUPTIONS"] not in {"1", step, step.partition(":")[0]}:
             continue
         for number in (signal.SIGINT, signal.SIGKILL):
+            if step == INSTALL:
+                assert deployed.run("up", NAME).returncode == 0
+                uninstall(KUBECONFIG)
             assert deployed.run("down", NAME).returncode == 0
             if step == BUILD:
                 forget_an_image()
+            if step == UPGRADE:
+                change_the_release(deployed.root)
             code, told = deployed.interrupted(tmp_path / "told", begun, number)
             assert code == (130 if number == signal.SIGINT else -signal.SIGKILL), told
             if number == signal.SIGINT:
@@ -59,6 +70,7 @@ def test_each_step_can_be_interrupted_and_gone_on_from(deployed: Any, tmp_path: 
             assert not builds_an_image(), "of the killed one"
             assert again.returncode == 0, f"{step}, {number.name}: {again.stderr}"
             assert "✓ proof" in again.stderr
+            assert ("was cut off, was marked failed" in again.stderr) == (step in {INSTALL, UPGRADE}), again.stderr
             by = "Ctrl-C" if number == signal.SIGINT else "kill -9"
             rows[step, by] = f"| {step} | {by} | {code} | {_words(told)} | {_steps(again.stderr)} |\n"
     order = [(step, by) for step in BEGUN for by in ("Ctrl-C", "kill -9")]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import NAME, PORT, RUN, STATE
+from tests.e2e.helming import change_the_release, helm_is_at_work
 from tests.e2e.imagebuilds import builds_an_image, forget_an_image
 from tests.e2e.launches import Binder, git_spec
 from tests.e2e.listing import files, remaining, running
@@ -82,16 +83,23 @@ def _lives(pid: int) -> bool:
 def test_interrupted_it_goes_on_from_there(deployed: Any, tmp_path: Path, step: str) -> None:
     begun = {
         "images": lambda told: builds_an_image(),
-        "release": lambda told: "✓ node" in told,
+        "release": lambda told: helm_is_at_work(deployed.kubeconfig),
         "proof": lambda told: "✓ release" in told,
     }[step]
     if step == "images":
         forget_an_image()
+    if step == "release":
+        change_the_release(deployed.root)
     code, told = deployed.interrupted(tmp_path / "told", begun, signal.SIGINT)
     assert code == 130, told
     assert "goes on from here" in told
     assert not builds_an_image()
-    assert deployed.json("up", NAME)["proof"]["answer"] > 0
+    again = deployed.json("up", NAME)
+    assert again["proof"]["answer"] > 0
+    assert [words for words in again["deploy"]["settled"] if "an upgrade that was cut off" in words] == (
+        again["deploy"]["settled"] if step == "release" else []
+    )
+    assert bool(again["deploy"]["settled"]) == (step == "release")
 
 
 def test_down_leaves_nothing_running_and_up_brings_the_same_back(deployed: Any) -> None:
