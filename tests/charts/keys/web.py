@@ -114,7 +114,7 @@ _INGRESS = [
     Row("defaultBackend.enabled", False, BACKEND, "", ABSENT, apart="no backend"),
     Row("defaultBackend.name", "last", f"Deployment {NAME}-last", "spec.selector.matchLabels.component", apart="front"),
     Row("defaultBackend", {"replicaCount": 3, "minAvailable": "40%"}, f"PodDisruptionBudget {NAME}-default-backend",
-        "spec.minAvailable", "40%"),
+        "spec.minAvailable", "40%", apart="two backends"),
     *_placed("defaultBackend.", BACKEND, "nginx-ingress-default-backend"),
     *_service("defaultBackend.service", _DEFAULT),
     Row("defaultBackend.service.servicePort", 81, _DEFAULT, "spec.ports.http.port"),
