@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from binderops.delivery.deploying import deploy
 from binderops.delivery.placing import check_places, planned_pods
+from binderops.delivery.progress import Silent, Step
 from binderops.errors import TargetError
+from binderops.helm.releases import ReleaseDoor
 from binderops.kube.client import Client
 from binderops.kube.kinds import NODE
+from binderops.state.deployment import load_deployment
+from binderops.state.project import load_project
+from binderops.target.protocol import Access
 
 POOL = {"nodeSelector": {"own.example/pool": "core"}}
 
@@ -92,3 +100,34 @@ async def test_where_there_is_no_one_node_nothing_is_said(client: Client) -> Non
 def test_pods_without_a_selector_are_planned_too() -> None:
     planned = {pod.what for pod in planned_pods(FITS)}
     assert planned == {"Deployment x", "users' servers, binderhub.jupyterhub.singleuser", "builds"}
+
+
+CHART = {
+    "Chart.yaml": "apiVersion: v2\nname: small\nversion: 1.0.0\n",
+    "values.yaml": "global: {domain: small.localhost, publicPort: 18999}\n",
+    "templates/x.yaml": (
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec:\n  schedule: 0 0 1 1 *\n"
+        "  jobTemplate: {spec: {template: {spec: {nodeSelector: {own.example/pool: core}, restartPolicy: Never,"
+        " containers: [{name: c, image: i:1}]}}}}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(("target", "asked"), [("{node: {}}", True), ("{cluster: {kubeconfig: K}}", False)])
+async def test_a_deploy_ends_before_helm_does_anything(
+    node: Client, kubeconfig: dict[str, Any], tmp_path: Path, target: str, *, asked: bool
+) -> None:
+    """On a cluster of machines it goes on: a node may be made for the pod."""
+    for name, text in CHART.items():
+        path = tmp_path / "small" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    namespace = "asked" if asked else "not-asked"
+    environment = f"{{target: {target}, namespace: {namespace}, layers: []}}"
+    (tmp_path / "binderops.yaml").write_text(f"chart: small\nenvironments: {{here: {environment}}}\n")
+    deployment = load_deployment(tmp_path, load_project(tmp_path), "here")
+    access = Access(kubeconfig)
+    with pytest.raises(TargetError, match=r"CronJob x \(own.example/pool=core\)") if asked else nullcontext():
+        await deploy(deployment, access, step=Step(Silent(), "release"))
+    brought = await ReleaseDoor(kubeconfig, namespace).history(deployment.main.release)
+    assert [revision.status for revision in brought] == ([] if asked else ["deployed"])
