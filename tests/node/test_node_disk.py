@@ -17,6 +17,8 @@ import pytest
 from tests.disks import fail, fill, repair, small_disk
 from tests.node_api import Api, RunningApi
 
+from binderops.node.store.database import RESERVE_BYTES
+
 pytestmark = pytest.mark.root
 
 PATH = "/api/v1/namespaces/default/configmaps"
@@ -110,6 +112,31 @@ async def test_a_node_starts_on_a_disk_without_a_byte_and_an_event_that_cannot_g
             async with asyncio.timeout(10):
                 while (await gone.get(EVENTS))["items"]:
                     await asyncio.sleep(0.05)
+    finally:
+        running.stop()
+
+
+async def test_while_the_disk_is_full_a_node_deletes_and_changes_what_it_has(small: Path, tmp_path: Path) -> None:
+    running = RunningApi(small, aside=tmp_path)
+    running.start()
+    try:
+        async with running.session() as session:
+            api = Api(running, session)
+            for name in ("first", "second"):
+                await api.create(PATH, _object(name))
+            files = [running.config.store, running.config.store.with_name("store.sqlite-wal")]
+            await _until(lambda: all(f.stat().st_size >= RESERVE_BYTES for f in files), "reserve of the store", running)
+            fill(small / "filler")
+            for number in range(200):
+                code, answer = await api.ask("PUT", f"{PATH}/first", _object("first", f"{number}" * 1000))
+                assert code == 200, answer
+            assert (await api.ask("DELETE", f"{PATH}/second"))[0] == 200
+            for number in range(5):
+                code, status = await api.ask("POST", PATH, _object(f"large-{number}", BULK))
+                if code != 201:
+                    break
+            assert (code, "disk is full" in status["message"]) == (500, True), status
+            assert (await api.ask("DELETE", f"{PATH}/first"))[0] == 200
     finally:
         running.stop()
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.disks import fill, fill_but, small_disk
 
 from binderops.errors import StoreFailedError
 from binderops.node.store import (
@@ -21,6 +22,7 @@ from binderops.node.store import (
     StaleRecordError,
     Store,
 )
+from binderops.node.store.database import RESERVE_BYTES
 from binderops.node.store.watching import BACKLOG, HISTORY
 
 
@@ -209,3 +211,48 @@ async def test_a_selected_watch_replayed_gives_the_selected_list(tmp_path: Path,
             held[event.record.name] = event.record.version
     assert held == {record.name: record.version for record in store.records("things") if matches(record)}
     await store.close()
+
+
+@pytest.mark.root
+async def test_on_a_full_disk_what_is_there_can_still_be_changed_and_deleted(tmp_path: Path) -> None:
+    """Whoever wants to make room deletes something; pods' statuses go on being told."""
+    with small_disk(tmp_path, 16 << 20) as disk:
+        path = disk / "store.sqlite"
+        store = Store(path, fields_of=fields_of)
+        try:
+            records = [await store.create("things", thing(f"t{n:02}", text="x" * 3000)) for n in range(20)]
+            files = [path, path.with_name("store.sqlite-wal")]
+            async with asyncio.timeout(20):
+                while any(file.stat().st_size < RESERVE_BYTES for file in files):
+                    await asyncio.sleep(0.05)
+            records.append(await store.create("things", thing("t20", text="x" * 3000)))
+            fill(disk / "filler")
+            for turn in range(30):
+                for number, record in enumerate(records):
+                    changed = record.object() | {"text": str(turn % 10) * 3000}
+                    records[number] = await store.update(changed, previous=record)
+            await store.delete(records.pop())
+            with pytest.raises(StoreFailedError, match="disk is full"):
+                await store.create("things", thing("large", text="x" * 8_000_000))
+            await store.delete(records.pop())
+        finally:
+            await store.close()
+        (disk / "filler").unlink()
+        store = Store(path, fields_of=fields_of)
+        try:
+            assert [each.object() for each in store.records("things")] == [each.object() for each in records]
+        finally:
+            await store.close()
+
+
+@pytest.mark.root
+async def test_a_store_on_a_disk_without_room_for_its_reserve_works_without(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 16 << 20) as disk:
+        fill_but(disk / "filler", RESERVE_BYTES)
+        store = Store(disk / "store.sqlite", fields_of=fields_of)
+        try:
+            await store.create("things", thing("a"))
+            assert store._database.reserve() is False
+            await store.create("things", thing("b"))
+        finally:
+            await store.close()

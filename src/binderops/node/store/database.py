@@ -2,14 +2,19 @@
 
 Writes that arrive while a transaction is being synced to disk share the next one (group commit). WAL with synchronous
 FULL: a transaction that was reported is on the disk.
+
+On a full disk objects can be changed and deleted on: the file keeps free pages, and the log of writes, whose room is
+used again, is made long enough once there is nothing else to write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +23,11 @@ from binderops.errors import MachineError, StoreFailedError
 
 _SCHEMA_VERSION = 1
 _LARGEST_BATCH = 256
+RESERVE_BYTES = 512 * 1024
+"""Of free pages in the file, and of the log: some hundred objects that grow, until there is room again."""
+_ROOM = 8  # times the reserve must be free before it is taken
+_IDLE = 1.0  # seconds without a write before the reserve is looked at
+_LOOK = 60.0  # seconds between two looks
 _STOP_TIMEOUT = 10.0  # seconds; a sync to a slow disk
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -50,6 +60,7 @@ class Database:
         self._path = path
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._look_at = 0.0
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -96,6 +107,24 @@ class Database:
         """Queue a write."""
         self._queue.put(write)
 
+    def reserve(self) -> bool:
+        """Take the reserve where it is not whole and the disk has room; whether it is whole. Not beside the writer."""
+        execute = self._connection.execute
+        page = execute("PRAGMA page_size").fetchone()[0]
+        log = self._path.with_name(f"{self._path.name}-wal")
+        length = log.stat().st_size if log.exists() else 0
+        if execute("PRAGMA freelist_count").fetchone()[0] * page >= RESERVE_BYTES <= length:
+            return True
+        found = os.statvfs(self._path.parent)
+        if found.f_bavail * found.f_frsize < _ROOM * RESERVE_BYTES:
+            return False
+        execute("INSERT OR REPLACE INTO counters VALUES ('reserve', zeroblob(?))", (RESERVE_BYTES,))
+        execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        execute("DELETE FROM counters WHERE name = 'reserve'")
+        execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        execute("PRAGMA shrink_memory").fetchall()
+        return True
+
     def stop(self) -> None:
         """Write what is queued, then close the file."""
         if self._thread:
@@ -111,7 +140,7 @@ class Database:
             if not current:
                 continue  # the rest was failed with the write that it was computed on
             try:
-                self._commit(current)
+                self._commit_somehow(current)
             except sqlite3.Error as error:
                 # Later writes were computed on top of these: all that was queued until now fails with them.
                 epoch = current[-1].epoch + 1
@@ -120,7 +149,7 @@ class Database:
                 reported(current, None)
 
     def _next_batch(self) -> tuple[list[Write], bool]:
-        item = self._queue.get()
+        item = self._next()
         batch: list[Write] = []
         while item is not None:
             batch.append(item)
@@ -128,6 +157,26 @@ class Database:
                 return batch, True
             item = self._queue.get()
         return batch, False
+
+    def _next(self) -> Write | None:
+        """The next write; while none comes, the reserve is looked after."""
+        while True:
+            try:
+                return self._queue.get(timeout=_IDLE if time.monotonic() >= self._look_at else None)
+            except queue.Empty:
+                self._look_at = time.monotonic() + _LOOK
+                with contextlib.suppress(OSError, sqlite3.Error):  # it is there for who writes, who is told of it then
+                    self.reserve()
+
+    def _commit_somehow(self, batch: list[Write]) -> None:
+        """On a full disk the room that the log has is used again."""
+        try:
+            self._commit(batch)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+                raise
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            self._commit(batch)
 
     def _commit(self, batch: list[Write]) -> None:
         execute = self._connection.execute
