@@ -162,6 +162,37 @@ def test_a_build_neither_reads_nor_overwrites_anothers_image(
     assert len(answers) == 5
 
 
+LOOKING_OUT = """\
+FROM localhost/binderops/notebook
+USER root
+RUN --mount=type=bind,source=root,target=/pod cat /pod/proc/1/environ
+"""
+
+
+@pytest.mark.parametrize(
+    ("link", "dockerfile", "explanation"),
+    [
+        ({"runtime.txt": "/proc/1/environ"}, "", "link"),
+        ({"root": "/"}, LOOKING_OUT, "mount"),
+    ],
+)
+def test_a_link_says_nothing_of_the_builder_on_the_page(
+    binder: Binder, repositories: Repositories, link: dict[str, str], dockerfile: str, explanation: str
+) -> None:
+    """What it says without the guards is `build/test_build_escapes`: here the node's pod is the one that is asked."""
+    name = f"link-{explanation}"
+    files = {"index.ipynb": EMPTY_NOTEBOOK} | ({"Dockerfile": dockerfile} if dockerfile else {})
+    url = repositories.add(name, files)
+    for path, target in link.items():
+        (repositories.root / name / path).symlink_to(target)
+    repositories.commit(name, {})
+    *events, last = binder.stream(git_spec(url))
+    assert last["phase"] == "failed"
+    assert last["explanation"]["id"] == explanation, text_of(events)
+    # A variable that each build pod has, and nothing of its log says.
+    assert "BASE_IMAGE" not in text_of([*events, last])
+
+
 STORE_PORT = 443  # open to builds; nothing of the tests' own is there
 
 
