@@ -20,6 +20,10 @@ from tests.e2e.networks import Host, until
 from tests.e2e.policies import without_policies
 from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
 
+from binderops.binder.builds.manifest import PLACE_ANNOTATION
+from binderops.binder.tokens import BuildCredentials
+from binderops.oci.tokens import Grants, TokenSigner
+
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
 
 Kubectl = Callable[..., str]
@@ -52,21 +56,23 @@ def send(url, method="GET", body=None, **headers):
         return error.code, error.headers, b""
     except OSError:
         return "none", {{}}, b""
-def registry(login, path, scope, method="GET", body=None):
+def registry(login, image, path, method="GET", body=None):
     base = "http://{registry}/v2/"
     _, headers, _ = send(base)
     realm = dict(re.findall(r'(\\w+)="([^"]*)"', headers.get("WWW-Authenticate", "")))
+    scope = "repository:%s:%s" % (image, "pull" if method == "GET" else "pull,push")
     asked = urllib.parse.urlencode({{"service": realm.get("service", ""), "scope": scope}})
     basic = "Basic " + base64.b64encode(login.encode()).decode()
     status, _, content = send(realm["realm"] + "?" + asked, Authorization=basic)
     if status != 200:
-        return "no token: %s" % status
+        return "no token: %s" % status, b""
     token = json.loads(content)["token"]
     headers = {{"Authorization": "Bearer " + token, "Accept": "application/vnd.oci.image.manifest.v1+json"}}
     if body:
         headers["Content-Type"] = "application/vnd.oci.image.manifest.v1+json"
-    return send(base + path, method, body, **headers)[0]
-def own_login():
+    status, _, content = send(base + image + path, method, body, **headers)
+    return status, content
+def handed():
     end = time.monotonic() + 20
     while time.monotonic() < end:
         status, _, content = send("http://{store}/login.json")
@@ -74,14 +80,18 @@ def own_login():
             return json.loads(content)
         time.sleep(0.1)
     raise SystemExit("nobody gave this build its credential")
-image, tag, logins = {image!r}, {tag!r}, {{"the operator's": {operator!r}, "the build's own": own_login()}}
+image, tag, operator, given = {image!r}, {tag!r}, {operator!r}, handed()
+# What would be a change of the image, for who may make one.
+changed = json.loads(registry(operator, image, "/manifests/" + tag)[1] or "{{}}")
+changed["annotations"] = {{**changed.get("annotations", {{}}), "overwritten": "yes"}}
 answers = {{}}
-for who, login in logins.items():
-    answers["read with " + who] = registry(login, image + "/manifests/" + tag, "repository:%s:pull" % image)
-    answers["overwrite with " + who] = registry(
-        login, image + "/manifests/" + tag, "repository:%s:pull,push" % image, "PUT", b'{{"schemaVersion": 2}}')
-    answers["begin an upload with " + who] = registry(
-        login, image + "/blobs/uploads/", "repository:%s:pull,push" % image, "POST", b"")
+for who, login in {{"the operator's": operator, "the build's own": given["own"], "one that may": given["may"]}}.items():
+    answers["read with " + who], _ = registry(login, image, "/manifests/" + tag)
+    answers["overwrite with " + who], _ = registry(
+        login, image, "/manifests/" + tag, "PUT", json.dumps(changed).encode())
+    answers["begin an upload with " + who], _ = registry(login, image, "/blobs/uploads/", "POST", b"")
+answers["begin an upload to the build's place with its own"], _ = registry(
+    given["own"], given["place"], "/blobs/uploads/", "POST", b"")
 """
 DOCKERFILE = """\
 FROM localhost/binderops/notebook
@@ -134,14 +144,19 @@ def test_a_build_neither_reads_nor_overwrites_anothers_image(
     image, _, tag = rest.rpartition(":")
     pull = json.loads(_secret(kubectl, "registry-pull", ".dockerconfigjson"))["auths"]
     operator = base64.b64decode(next(iter(pull.values()))["auth"]).decode()
-    public_host.serve(tmp_path, port=STORE_PORT)
     probe = REGISTRY_PROBE.format(
         registry=registry, store=f"{public_host.address}:{STORE_PORT}", image=image, tag=tag, operator=operator
     )
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_text(_secret(kubectl, "registry-token", name))
+    credentials = BuildCredentials(TokenSigner.load(tmp_path))
+    served = tmp_path / "served"
+    served.mkdir()
+    public_host.serve(served, port=STORE_PORT)
     given = threading.Event()
 
     def give(text: str) -> None:
-        """The build's own credential, as who reads its pod from outside would hand it in."""
+        """The build's own credential, as who reads its pod from outside would hand it in, and one that names more."""
         if "STEP 3" not in text or given.is_set():
             return
         pods: list[Any] = json.loads(kubectl("get", "pods", "-l", "component=binderhub-build", "-o", "json"))["items"]
@@ -149,14 +164,25 @@ def test_a_build_neither_reads_nor_overwrites_anothers_image(
         assert len(running) == 1
         environment = {entry["name"]: entry.get("value") for entry in running[0]["spec"]["containers"][0]["env"]}
         login = json.loads(environment["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"])
-        (tmp_path / "new").write_text(json.dumps(f"{login['username']}:{login['password']}"))
-        (tmp_path / "new").rename(tmp_path / "login.json")
+        metadata = running[0]["metadata"]
+        place = metadata["annotations"][PLACE_ANNOTATION]
+        may = credentials.mint(metadata["name"], Grants(push=frozenset({place, image})), seconds=300)
+        own, may = (f"{login['username']}:{password}" for password in (login["password"], may))
+        (tmp_path / "new").write_text(json.dumps({"own": own, "may": may, "place": place}))
+        (tmp_path / "new").rename(served / "login.json")
         given.set()
 
     answers = answers_of_a_build(binder, repositories, "registry-thief", probe, seen=give)
     assert given.is_set()
-    # The image is there and in reach: who may read it does.
-    assert answers.pop("read with the operator's") == 200
+    # The image is there and in reach, and so is its place: the same requests succeed for who may.
+    reached = {
+        "read with the operator's": 200,
+        "read with one that may": 200,
+        "overwrite with one that may": 201,
+        "begin an upload with one that may": 202,
+        "begin an upload to the build's place with its own": 202,
+    }
+    assert {name: answers.pop(name) for name in reached} == reached
     # Nobody may write but the binder; the machine's own password only reads.
     assert answers == dict.fromkeys(answers, 401)
     assert len(answers) == 5
