@@ -31,6 +31,9 @@ TYPES: dict[str, Schema] = {
     "text-or-list": {"type": ["string", "array"]},
     "integer-or-percent": {"type": ["integer", "string"]},
     "env": {"type": ["object", "array"]},
+    # As some charts of upstream write what is not set.
+    "integer-or-empty": {"type": ["integer", "string"], "maxLength": 0},
+    "list-or-empty": {"type": ["array", "object"], "maxProperties": 0},
     "port": {"type": "integer", "minimum": 0, "maximum": 65535},
 }
 

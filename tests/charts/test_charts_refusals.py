@@ -8,7 +8,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from tests.charts.conftest import NAMESPACE, at, merge
+from tests.charts.conftest import FIXED_TOKENS, NAMESPACE, Rendered, at, merge
 from tests.charts.keys.page import listed_keys, rows_about
 from tests.charts.keys.refused import CHARTS, ENTRIES, PARTS
 
@@ -102,6 +102,39 @@ def test_parts_that_are_off_keep_their_values(render: Any, value: Any) -> None:
 def test_the_parts_are_all_that_have_a_switch() -> None:
     assert {"grafana", "prometheus", "binderhub.jupyterhub.scheduling.userScheduler"} <= set(PARTS)
     assert len(PARTS) == 14
+
+
+# What upstream's own nginx-ingress chart has where nothing is set: operators start from such a file.
+UNSET: dict[str, Any] = {
+    "controller": {
+        "headers": {},
+        "extraArgs": {},
+        "extraEnvs": {},
+        "extraContainers": {},
+        "extraVolumes": {},
+        "extraVolumeMounts": {},
+        "customTemplate": {"configMapName": "", "configMapKey": ""},
+        "publishService": {"enabled": False, "pathOverride": ""},
+        "autoscaling": {"enabled": False},
+        "stats": {"enabled": False, "service": {"clusterIP": "", "servicePort": 18080}},
+        "daemonset": {"useHostPort": False},
+        "livenessProbe": {"port": 10254},
+        "service": {"clusterIP": "", "healthCheckNodePort": 0, "nodePorts": {"http": "", "https": ""}},
+    },
+    "defaultBackend": {"extraArgs": {}},
+    "tcp": {},
+    "udp": {},
+}
+
+
+def test_what_upstream_leaves_unset_changes_nothing(render: Any, local: Rendered) -> None:
+    name = ("Deployment", "binder-nginx-ingress-controller")
+    rendered = render(FIXED_TOKENS, {"nginx-ingress": UNSET})
+    for key in (name, ("Service", name[1]), ("Deployment", "binder-nginx-ingress-default-backend")):
+        assert rendered[key] == local[key]
+    for wrong in ({"service": {"nodePorts": {"http": "80"}}}, {"extraEnvs": {"A": "b"}}):
+        with pytest.raises(helm_python.HelmValuesError):
+            render({"nginx-ingress": {"controller": wrong}})
 
 
 @pytest.mark.parametrize(
