@@ -166,6 +166,14 @@ class Containers:
         state = response.json()
         return None if state.get("Running") else int(state.get("ExitCode", 0))
 
+    async def exec_process(self, session: str) -> int | None:
+        """Its process id; 0 as long as it was not started, None once it has ended."""
+        response = await self._transport.request("GET", f"/exec/{session}/json", doing="inspect a process")
+        state = response.json()
+        if state.get("Running"):
+            return int(state.get("Pid") or 0)
+        return None if state.get("CanRemove") else 0
+
     async def _post(
         self, name: str, verb: str, *, params: dict[str, str] | None = None, deadline: float = 30.0
     ) -> None:

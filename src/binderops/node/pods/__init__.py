@@ -6,6 +6,7 @@
     manager   a worker for each pod, adoption after a restart, volumes that follow the API
     worker    one pod: what to do next, and its status
     containers, starting, ending, units    one container
+    actions, probes, sessions    what is asked of a container, and ended where no answer comes in time
     leaving   what a pod had is given back, as often as it takes
     sandbox   a pod's network and volumes
     engine    Podman's service and its events

@@ -11,10 +11,12 @@ import httpx
 
 from binderops.errors import EngineError
 from binderops.node.pods.lateness import Lateness
+from binderops.node.pods.sessions import end_session
 from binderops.podman import Podman
 
 USER_AGENT = "kube-probe/1.35"
 LONGEST_OUTPUT = 10240
+CLOSING_SECONDS = 2.0
 
 
 class Outcome(NamedTuple):
@@ -33,33 +35,55 @@ class Actions:
 
     def __init__(self, podman: Podman) -> None:
         self._podman = podman
+        self._ending: set[asyncio.Task[None]] = set()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         # Probes do not verify certificates (the kubelet does not either): they ask whether a server answers.
         self._http = httpx.AsyncClient(verify=False, limits=limits, trust_env=False)  # noqa: S501
 
     async def close(self) -> None:
-        """Close the HTTP client."""
+        """Close the HTTP client, once what was given up is ended (2 s at most)."""
+        if self._ending:
+            _, late = await asyncio.wait(self._ending, timeout=CLOSING_SECONDS)
+            for task in late:
+                task.cancel()
         await self._http.aclose()
 
     async def perform(
         self, handler: Mapping[str, Any], container: Mapping[str, Any], *, engine_id: str, address: str, timeout: float
     ) -> Outcome:
-        """Perform the handler's one action within `timeout` seconds."""
+        """Perform the handler's one action within `timeout` seconds; a command that takes longer is killed.
+
+        A command goes on where the caller itself is cancelled: a hook need not end with the node's process.
+        """
         lateness = Lateness()
+        sessions: set[str] = set()
         try:
             with lateness:
                 async with asyncio.timeout(timeout):
-                    return await self._act(handler, container, engine_id, address)
+                    return await self._act(handler, container, engine_id, address, sessions)
         except TimeoutError:
+            self._give_up(engine_id, sessions)
             return Outcome(False, f"did not answer within {timeout:g} s", lateness.seconds)
         except (httpx.HTTPError, OSError, EngineError, ValueError) as error:
+            self._give_up(engine_id, sessions)
             return Outcome(False, str(error) or repr(error))
 
+    def _give_up(self, engine_id: str, sessions: set[str]) -> None:
+        for session in sessions:
+            task = asyncio.create_task(end_session(self._podman, engine_id, session))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
     async def _act(
-        self, handler: Mapping[str, Any], container: Mapping[str, Any], engine_id: str, address: str
+        self,
+        handler: Mapping[str, Any],
+        container: Mapping[str, Any],
+        engine_id: str,
+        address: str,
+        sessions: set[str],
     ) -> Outcome:
         if action := handler.get("exec"):
-            return await self._execute(engine_id, [str(word) for word in action.get("command") or []])
+            return await self._execute(engine_id, [str(word) for word in action.get("command") or []], sessions)
         if action := handler.get("httpGet"):
             return await self._get(action, container, address)
         if action := handler.get("tcpSocket"):
@@ -69,8 +93,10 @@ class Actions:
             return Outcome(True)
         return Outcome(False, f"unsupported handler: {', '.join(handler)}")
 
-    async def _execute(self, engine_id: str, command: list[str]) -> Outcome:
+    async def _execute(self, engine_id: str, command: list[str], sessions: set[str]) -> Outcome:
+        """Run a command in the container; `sessions` names it to the caller for as long as it may run."""
         session = await self._podman.containers.exec_create(engine_id, command)
+        sessions.add(session)
         stream = await self._podman.containers.exec_start(session)
         output = b""
         try:
@@ -80,6 +106,7 @@ class Actions:
             await stream.close()
         while (code := await self._podman.containers.exec_exit_code(session)) is None:
             await asyncio.sleep(0.01)
+        sessions.discard(session)
         return Outcome(code == 0, output.decode(errors="replace").strip() or f"exit code {code}")
 
     async def _get(self, action: Mapping[str, Any], container: Mapping[str, Any], address: str) -> Outcome:

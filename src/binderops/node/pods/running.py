@@ -48,13 +48,11 @@ async def run(client: Client, config: NodeConfig, network: PodNetwork, *, settle
     """
     settings = await engine.begin(config)
     await asyncio.to_thread(cgroups.limit_node, config.name)
-    actions: Actions | None = None
-    try:
-        async with Podman(settings.socket) as podman:
-            actions = Actions(podman)
+    async with Podman(settings.socket) as podman:
+        actions = Actions(podman)
+        try:
             await _run(client, config, network, settings, podman, actions, settled or asyncio.Event())
-    finally:
-        if actions is not None:
+        finally:
             await actions.close()
 
 
