@@ -39,9 +39,9 @@ class Podman:
     ) -> None:
         await self._transport.close()
 
-    async def ping(self) -> str:
-        """The engine's version; EngineError if it does not answer within 5 s."""
-        response = await self._transport.request("GET", "/_ping", doing="ask for a sign of life", deadline=5.0)
+    async def ping(self, *, deadline: float = 5.0) -> str:
+        """The engine's version; EngineError if it does not answer within `deadline` s."""
+        response = await self._transport.request("GET", "/_ping", doing="ask for a sign of life", deadline=deadline)
         return str(response.headers.get("Libpod-API-Version", ""))
 
     async def info(self) -> dict[str, Any]:
