@@ -67,7 +67,7 @@ keys: environment  ## each key of the values alone: what shows it is not there w
 	@BINDEROPS_KEYS=alone $(RUN)/pytest tests/charts/test_charts_keys.py -q
 
 hostile: system environment charts  ## what hostile users try, in its long form: a hundred thousand files, longer floods
-	@BINDEROPS_HOSTILE=long $(RUN)/pytest tests/e2e/test_e2e_hostile_*.py tests/e2e/test_e2e_isolation.py -q --timeout 1200
+	@BINDEROPS_HOSTILE=long $(RUN)/pytest tests/build/test_build_escapes.py tests/e2e/test_e2e_hostile_*.py tests/e2e/test_e2e_isolation.py -q --timeout 1200
 
 bench: system environment charts  ## speed and memory, each beside its baseline
 	@$(RUN)/python -m bench
