@@ -38,6 +38,8 @@ def term(key: str, operator: str, *values: str, of: str = "matchExpressions") ->
         (affinity(term("metadata.name", "In", "m", of="matchFields")), "metadata.name=m"),
         (affinity({}), "an empty term"),
         (affinity(), "a node affinity without terms"),
+        ({"nodeSelector": {PURPOSE: "core", "zone": "b"}}, "zone=b"),
+        ({"nodeSelector": {PURPOSE: "other"}}, f"{PURPOSE}=other"),
         ({"nodeSelector": {"zone": "b"}, **affinity(term("zone", "In", "c"))}, "zone=b"),
     ],
 )

@@ -20,8 +20,8 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 def unmet(spec: Mapping[str, Any], node: Object) -> str:
     """What of a pod's spec the only node does not meet, as selectors are written; "" where the pod fits."""
-    tried = [_unmet(spec, labels, node) for labels in _served(labels_of(node))]
-    return "" if "" in tried else tried[0]
+    # Of what it serves, what lacks least: a purpose that is met is not told among what is missing.
+    return min((_unmet(spec, labels, node) for labels in _served(labels_of(node))), key=len)
 
 
 def labels_told(node: Object) -> str:
