@@ -199,4 +199,4 @@ async def test_nobody_sees_through_nginx_that_a_binder_is_replaced(program: Prog
         await asyncio.sleep(0.3)
         over.set()
         await asyncio.gather(*tasks)
-    assert len(answers) > 100 and set(answers) == {200}, {answer: answers.count(answer) for answer in set(answers)}
+    assert len(answers) > 20 and set(answers) == {200}, {answer: answers.count(answer) for answer in set(answers)}

@@ -6,6 +6,7 @@ import asyncio
 import io
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,9 @@ async def clear(settings: EngineSettings) -> None:
 def private_engine(folder: Path) -> Iterator[EngineSettings]:
     """A running engine below `folder` that has the image TINY; everything is removed at the end."""
     assert BUSYBOX.exists(), "install the package busybox-static"
-    settings = EngineSettings.of_machine(folder / "engine", run=folder / "run", shared_folders=(folder / "shared",))
+    # Podman's own clean-up of a container that ended, and with it its event, wants a runroot of at most 50 letters.
+    run = Path(tempfile.mkdtemp(prefix="bo-", dir="/run"))
+    settings = EngineSettings.of_machine(folder / "engine", run=run, shared_folders=(folder / "shared",))
 
     async def begin() -> None:
         await start_service(settings)
@@ -78,4 +81,5 @@ def private_engine(folder: Path) -> Iterator[EngineSettings]:
         asyncio.run(clear(settings))
         shared = folder / "shared"
         asyncio.run(unmount(shared))
-        shutil.rmtree(folder, ignore_errors=True)
+        for made in (folder, run):
+            shutil.rmtree(made, ignore_errors=True)
