@@ -141,6 +141,36 @@ async def test_other_pages(served: Served, page: Page) -> None:
     await keep(page, "missing")
 
 
+async def test_a_launch_begins_before_its_scripts_are_there_and_nothing_of_it_is_lost(
+    served: Served, page: Page, cluster: Cluster, git_server: GitServer
+) -> None:
+    name = f"early-{width_of(page)}"
+    git_server.make(name, {"a": ""})
+    url = git_server.url(name)
+
+    async def script(run: Run) -> int:
+        await run.write(line("building", "said early\n"))
+        return 1
+
+    cluster.on_build(url, script)
+    streams: list[str] = []
+    ended = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        async with asyncio.timeout(20):
+            await ended.wait()
+        await route.continue_()
+
+    page.on("request", lambda request: streams.append(request.url) if "/build/" in request.url else None)
+    page.on("requestfinished", lambda request: ended.set() if "/build/" in request.url else None)
+    page.on("requestfailed", lambda request: ended.set() if "/build/" in request.url else None)
+    await page.route("**/js/launch.js*", hold)
+    await page.goto(f"{served.url}v2/git/{quote(url, safe='')}/HEAD")
+    await expect(page.locator("#failure-title")).to_be_visible()
+    assert "said early" in (await page.text_content("#log") or "")
+    assert len(streams) == 1 and "build_token=" in streams[0]
+
+
 async def test_what_the_launch_script_imports_is_fetched_beside_it(
     served: Served, page: Page, cluster: Cluster, git_server: GitServer
 ) -> None:

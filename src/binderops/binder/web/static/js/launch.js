@@ -18,11 +18,19 @@ function specFromPath() {
   return window.location.pathname.slice(`${config.baseUrl}v2/${launch.dataset.provider}/`.length);
 }
 
-// A browser would connect again by itself, with a token that ends after some minutes: so we do it.
-function follow(spec, lost = 0) {
+// The page itself has begun the first stream, and kept what came so far (null: it broke off).
+function streamOf(spec) {
+  const begun = window.begun;
+  window.begun = null;
+  if (begun) return begun;
   const age = performance.now() / 1000;
   const token = age < TOKEN_SECONDS ? `?build_token=${config.buildToken}` : "";
-  const source = new EventSource(`${config.baseUrl}build/${launch.dataset.provider}/${spec}${token}`);
+  return { source: new EventSource(`${config.baseUrl}build/${launch.dataset.provider}/${spec}${token}`), kept: [] };
+}
+
+// A browser would connect again by itself, with a token that ends after some minutes: so we do it.
+function follow(spec, lost = 0) {
+  const { source, kept } = streamOf(spec);
   let missed = lost;
   source.onmessage = (message) => {
     missed = 0;
@@ -42,6 +50,10 @@ function follow(spec, lost = 0) {
     say("The connection was lost; connecting again…");
     setTimeout(() => follow(spec, missed), 1000 * missed);
   };
+  for (const message of kept) {
+    if (message) source.onmessage(message);
+    else source.onerror();
+  }
 }
 
 function take(event, source) {
