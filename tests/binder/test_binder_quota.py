@@ -10,18 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.binder.cluster import Cluster
-from tests.binder.conftest import (
-    MakeBinder,
-    Served,
-    cluster,
-    git_server,
-    hub,
-    make_binder,
-    registry,
-    secrets_folder,
-    served,
-    token_realm,
-)
+from tests.binder.conftest import MakeBinder, Served
 from tests.binder.test_binder_stream import good_build
 from tests.git.git_server import GitServer
 
@@ -29,8 +18,6 @@ from binderops.binder.builds.pods import Pods
 from binderops.binder.launches.launcher import Launched, Launcher
 from binderops.binder.launches.quota import Servers
 from binderops.errors import QuotaError
-
-__all__ = ["cluster", "git_server", "hub", "make_binder", "registry", "secrets_folder", "served", "token_realm"]
 
 IMAGE, OTHER = "registry.binder.svc:5000/r2d-a:1", "registry.binder.svc:5000/r2d-b:1"
 

@@ -14,25 +14,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 from tests.binder.cluster import Cluster
-from tests.binder.conftest import (
-    LOCAL_TOKEN,
-    MakeBinder,
-    Served,
-    cluster,
-    git_server,
-    hub,
-    make_binder,
-    registry,
-    secrets_folder,
-    served,
-    token_realm,
-)
+from tests.binder.conftest import LOCAL_TOKEN, MakeBinder, Served
 from tests.binder.test_binder_stream import good_build
 from tests.git.git_server import GitServer, git
 
 from binderops.binder.builds import content
-
-__all__ = ["cluster", "git_server", "hub", "make_binder", "registry", "secrets_folder", "served", "token_realm"]
 
 LOCAL = {"repo_providers": {"local": "LocalRepoProvider"}}
 
