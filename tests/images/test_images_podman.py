@@ -215,6 +215,11 @@ async def test_what_an_interrupted_build_left_is_removed(state: Path) -> None:
     assert not (engine.places.work / "half").exists()
 
 
+async def test_the_engine_keeps_its_accounts_in_its_own_folder(state: Path) -> None:
+    """Podman's default is /run/libpod, which would stay when a deployment is purged."""
+    assert (ImagePlaces(state).run / "libpod/events/events.log").read_text()
+
+
 async def test_removal_leaves_nothing(state: Path) -> None:
     await remove_images(state)
     assert not (state / "images").exists()

@@ -42,7 +42,7 @@ class ImageEngine:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.rmtree(self.places.work, ignore_errors=True)
         self.places.work.mkdir(mode=0o700)
-        self._containers_conf.write_text(_containers_conf(self.machine_folder))
+        self._containers_conf.write_text(_containers_conf(self.machine_folder, self.places))
         self._storage_conf.write_text(_storage_conf(self.places))
         left = await self.podman("container", "ls", "--all", "--external", "--quiet", what="looking for leftovers")
         if left:
@@ -98,7 +98,7 @@ class ImageEngine:
         }
 
 
-def _containers_conf(machine_folder: Path) -> str:
+def _containers_conf(machine_folder: Path, places: ImagePlaces) -> str:
     limits = ", ".join(f'"{limit}"' for limit in default_ulimits())
     return f"""\
 [containers]
@@ -108,6 +108,7 @@ volumes = ["{machine_folder}:{MOUNT_POINT}:ro"]
 runtime = "{oci_runtime(cgroup_mode())}"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "{places.run}/libpod"
 """
 
 
