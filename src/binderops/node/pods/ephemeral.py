@@ -56,6 +56,16 @@ class Room(NamedTuple):
         return int(min(self.size * LOW_PART, LOW_BYTES))
 
     @property
+    def least_for_pulls(self) -> int:
+        """So many free bytes a pull leaves: it ends before anybody is evicted for it, and images go before that."""
+        return self.least * 5 // 4
+
+    @property
+    def least_inodes_for_pulls(self) -> int:
+        """The same of inodes; 0 where the file system has no fixed number of them."""
+        return int(self.inodes * LOW_INODES_PART * 5 / 4)
+
+    @property
     def shortage(self) -> str:
         """What is low, in the kubelet's words; empty if nothing is."""
         if self.free < self.least:

@@ -14,11 +14,14 @@ from binderops.kube.kinds import Kind, Object
 from binderops.kube.objects import name_of, namespace_of, spec_of, uid_of
 from binderops.node.config import NodeConfig
 from binderops.node.pods.actions import Actions
+from binderops.node.pods.engine import engine_settings
 from binderops.node.pods.environment import Facts, service_variables
 from binderops.node.pods.pulling import Puller
 from binderops.node.pods.rendering import Machine
 from binderops.node.pods.sources import Context
 from binderops.node.pods.tokens import Tokens
+from binderops.node.pods.unpacking import PullRoom
+from binderops.node.pods.usage import room_of
 from binderops.node.pods.volumes import Volumes
 from binderops.podman import Podman
 
@@ -44,7 +47,8 @@ class Kit:
     tokens: Tokens = field(init=False)
 
     def __post_init__(self) -> None:
-        self.puller = Puller(self.podman, self.fetch)
+        room = PullRoom(engine_settings(self.config), lambda: room_of(self.config.state))
+        self.puller = Puller(self.podman, self.fetch, room)
         self.tokens = Tokens(self.client)
 
     async def fetch(self, kind: Kind, namespace: str, name: str) -> Object | None:

@@ -13,6 +13,7 @@ from binderops.kube.kinds import SECRET, SERVICE_ACCOUNT, Object
 from binderops.kube.objects import namespace_of, spec_of
 from binderops.node.pods.environment import Fetch
 from binderops.node.pods.rendering import Image
+from binderops.node.pods.unpacking import PullRoom
 from binderops.oci.credentials import parse_docker_config
 from binderops.oci.references import Reference
 from binderops.podman import Podman
@@ -24,8 +25,9 @@ PULL_SECONDS = 1800.0
 class Puller:
     """Finds and pulls images. Pulls of one image with the same credentials at the same time are one pull."""
 
-    def __init__(self, podman: Podman, fetch: Fetch) -> None:
+    def __init__(self, podman: Podman, fetch: Fetch, room: PullRoom) -> None:
         self._podman = podman
+        self._room = room
         self._fetch = fetch
         self._pulls: dict[tuple[str, tuple[str, str] | None], asyncio.Task[str]] = {}
 
@@ -86,7 +88,8 @@ class Puller:
         key = (name, credentials)
         task = self._pulls.get(key)
         if task is None:
-            task = asyncio.create_task(self._podman.images.pull(name, credentials=credentials, deadline=PULL_SECONDS))
+            pull = self._podman.images.pull(name, credentials=credentials, deadline=PULL_SECONDS)
+            task = asyncio.create_task(self._room.bounded(name, pull))
             self._pulls[key] = task
             task.add_done_callback(lambda _: self._pulls.pop(key, None))
         # Shielded: a pod that is deleted while it waits must not end the pull for the others.
