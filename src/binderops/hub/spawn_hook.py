@@ -9,6 +9,7 @@ when the pod does, where they would wait until start_timeout.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,8 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from binderops.errors import SpawnError
 
 LOOK_SECONDS = 0.01  # between looks at the reflector: a dictionary in memory
-ASK_SECONDS = 0.02  # between requests to the server
+ASK_SECONDS = 0.02  # between two knocks at the server's port
+ASK_SHARE = 0.02  # of the time that it has taken so far, where that is more: many that start at once take longer
 LONGEST_ANSWER = 64 * 1024  # bytes
 ANSWER_SECONDS = 5.0  # for one answer: a server that has begun to listen may still be importing
 
@@ -33,7 +35,7 @@ async def wait_until_served(spawner: Any, pod: Mapping[str, Any]) -> None:
         async with asyncio.timeout(spawner.start_timeout):
             address = await _address_of_running(spawner)
             if not spawner.internal_ssl:  # with it, only the hub's own client may ask
-                await _first_answer(spawner, f"http://{address}:{spawner.port}{spawner.server.base_url}api")
+                await _first_answer(spawner, address)
     except TimeoutError:
         raise SpawnError(
             "the server did not start in time",
@@ -47,18 +49,35 @@ async def _address_of_running(spawner: Any) -> str:
     while True:
         pod = _living(spawner)
         if spawner.is_pod_running(pod):
-            address: str = pod["status"]["podIP"]
-            return f"[{address}]" if ":" in address else address
+            return str(pod["status"]["podIP"])
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _first_answer(spawner: Any, url: str) -> None:
+async def _first_answer(spawner: Any, address: str) -> None:
     """Ask until the server answers: anything below 500 does, since it comes from the server itself."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    host = f"[{address}]" if ":" in address else address
     while True:
-        if await _status(url) < 500:
+        if (
+            await _listens(address, spawner.port)
+            and await _status(f"http://{host}:{spawner.port}{spawner.server.base_url}api") < 500
+        ):
             return
         _living(spawner)
-        await asyncio.sleep(ASK_SECONDS)
+        await asyncio.sleep(max(ASK_SECONDS, (clock() - began) * ASK_SHARE))
+
+
+async def _listens(address: str, port: int) -> bool:
+    """Whether a connection is taken. A request that is refused costs six times as much CPU as this."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knock:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.get_running_loop().sock_connect(knock, (address, port))
+        except (OSError, TimeoutError):  # refused, unreachable
+            return False
+        return True
 
 
 async def _status(url: str) -> int:
