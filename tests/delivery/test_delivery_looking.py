@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binderops.delivery.looking import pods_status, words_of
+from binderops.kube.objects import timestamp
 
 
 async def said(*chunks: bytes) -> bytes:
@@ -78,9 +80,11 @@ def test_a_pod_is_shown_as_kubectls_users_know_it(pods: list[dict[str, Any]], sh
     assert [(pod.name, pod.containers, pod.status, pod.well, pod.reason) for pod in found] == shown
 
 
-def test_a_pod_that_is_on_its_way_out_says_so() -> None:
+@pytest.mark.parametrize(("ago", "well"), [(-20, True), (5, True), (60, False)])
+def test_a_pod_that_is_on_its_way_out_says_so(ago: int, well: bool) -> None:
+    """Nobody has to look after one that goes, such as the server of a proof that is over; one that stays is told."""
     pod = made("hub", "Running", **entry({"running": {}}))
-    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    pod["metadata"]["deletionTimestamp"] = timestamp(datetime.now(UTC) - timedelta(seconds=ago))
     (found,) = pods_status([pod])
     shown = (found.containers, found.status, found.ready, found.well, found.reason)
-    assert shown == ("0/1", "Terminating", False, False, "pod hub is being ended")
+    assert shown == ("0/1", "Terminating", False, well, "pod hub is being ended")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
 
 from binderops.delivery.attempts import shown
 from binderops.delivery.demonstration import refuse_demonstration
@@ -17,10 +18,20 @@ from binderops.delivery.workspace import Workspace
 from binderops.errors import BinderOpsError, LedgerError, SecretsError, UsageError
 from binderops.kube.client import Client
 from binderops.kube.kinds import NODE, POD, Object
-from binderops.kube.objects import conditions_of, controller_of, is_deleting, labels_of, name_of, status_of
+from binderops.kube.objects import (
+    conditions_of,
+    controller_of,
+    is_deleting,
+    labels_of,
+    metadata_of,
+    name_of,
+    parse_timestamp,
+    status_of,
+)
 from binderops.kube.pods import summary
 
 BUILD = "build"
+_ENDING = timedelta(seconds=30)  # what ending a pod may take beyond its grace
 
 
 async def environment_status(workspace: Workspace) -> EnvironmentStatus:
@@ -142,7 +153,8 @@ def _pod(pod: Object, *, replaced: bool) -> PodStatus:
     judged, found, phase = assess_pod(pod), summary(pod), str(status_of(pod).get("phase", "Pending"))
     ready, done = judged.verdict is Verdict.READY, phase == "Succeeded"
     reason = "" if ready or done else judged.reason
-    if is_deleting(pod) and not ready:
+    leaving = is_deleting(pod) and not ready
+    if leaving:
         reason = f"pod {name_of(pod)} is being ended"
     return PodStatus(
         name=name_of(pod),
@@ -151,10 +163,16 @@ def _pod(pod: Object, *, replaced: bool) -> PodStatus:
         status=found.status,
         containers=f"{found.ready}/{found.total}",
         ready=ready,
-        well=ready or done or (phase == "Failed" and replaced),
+        well=ready or done or (phase == "Failed" and replaced) or (leaving and not _is_overdue(pod)),
         restarts=found.restarts,
         reason=reason,
     )
+
+
+def _is_overdue(pod: Object) -> bool:
+    """Whether a pod is still there well after the moment at which it was to be gone."""
+    to_be_gone = parse_timestamp(str(metadata_of(pod)["deletionTimestamp"]))
+    return datetime.now(UTC) > to_be_gone + _ENDING
 
 
 def _owner(pod: Object) -> str:
