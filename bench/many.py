@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from bench.baseline import bare_container, recipe
-from bench.launch import free_ports, launch_example, launch_spec, nobody_runs
+from bench.launch import Visitor, free_ports, launch_example, nobody_runs
 from bench.place import DIRECTORY, ENVIRONMENT
 from bench.report import Report, Series
 from binderops.cli.wiring import open_workspace
@@ -22,13 +22,12 @@ async def many_at_once(count: int, n: int) -> Report:
     report = Report(f"many-{count}", f"{count} launches at once and {count} bare containers at once in turn")
     image = first.result.image
     told = await recipe(image)
+    visitor = await Visitor.of(workspace)
     launches, bare, each, failed = [], [], [], 0
     for _ in range(n):
         await nobody_runs(workspace)
         began = time.monotonic()
-        found = await asyncio.gather(
-            *(launch_spec(workspace, first.result.spec) for _ in range(count)), return_exceptions=True
-        )
+        found = await asyncio.gather(*(visitor.launch(first.result.spec) for _ in range(count)), return_exceptions=True)
         launches.append(time.monotonic() - began)
         served = [launched for launched in found if isinstance(launched, Launched)]
         failed += count - len(served)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from binderops.binder.application import Binder
 from binderops.binder.providers.github import GitHub
+from binderops.binder.web.pages import VERSION
 
 
 async def versions(request: Request) -> Response:
     """Compared as a whole between members of a federation."""
     image = request.app.state.binder.settings.build_image
-    return JSONResponse({"builder_info": {"build_image": image}, "binderhub": version("binderops"), "builder": image})
+    return JSONResponse({"builder_info": {"build_image": image}, "binderhub": VERSION, "builder": image})
 
 
 async def health(request: Request) -> Response:

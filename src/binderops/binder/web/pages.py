@@ -22,6 +22,7 @@ from binderops.binder.settings import Settings
 from binderops.binder.specs import cut
 from binderops.binder.web import visitors
 
+VERSION = version("binderops")
 STATIC = Path(__file__).parent / "static"
 _PACKAGE = "binderops.binder.web"
 _OWN_PAGES = {"about": "about.html", "about/files": "files.html"}
@@ -85,7 +86,7 @@ def _render(request: Request, template: str, more: Mapping[str, Any], **variable
         badge_base_url=config["badgeBaseUrl"],
         static_url=lambda path: static_url(settings.base_url, path),
         nonce=nonce,
-        version=version("binderops"),
+        version=VERSION,
         banner=Markup(settings.banner_message),  # noqa: S704  the operator's own HTML
         about=Markup(settings.about_message),  # noqa: S704
         extra_header_html=[Markup(html) for _, html in sorted(settings.extra_header_html.items())],  # noqa: S704
@@ -107,7 +108,7 @@ def _page_config(request: Request, binder: Binder) -> dict[str, Any]:
         "repoProviders": [provider.display.to_json() for provider in binder.providers.values()],
         "aboutMessage": settings.about_message,
         "bannerHtml": settings.banner_message,
-        "binderVersion": version("binderops"),
+        "binderVersion": VERSION,
     }
 
 
