@@ -42,7 +42,7 @@ async def run(client: Client, config: NodeConfig, network: PodNetwork, *, settle
     informers = (namespaces, services, slices, policies, pods)
     view = ClusterView(namespaces.objects, pods.objects, services.objects, slices.objects, policies.objects)
     for informer in informers:
-        informer.subscribe(lambda *_: view.changed.set())
+        informer.subscribe(view.notice)
     recorder = EventRecorder(client, "binderops-network")
     keeper = Keeper(config, view, network, LoadBalancers(config, client, recorder), recorder)
     async with asyncio.TaskGroup() as tasks:

@@ -25,3 +25,15 @@ class ClusterView:
     slices: Objects = field(default_factory=dict)
     policies: Objects = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def notice(self, event_type: str, new: Object, old: Object | None) -> None:
+        """Ring, for an informer's callback: unless all that is kept of the object is what it was.
+
+        A pod is changed some ten times while it starts, mostly in what this room does not read.
+        """
+        if event_type != "MODIFIED" or old is None or _without_version(new) != _without_version(old):
+            self.changed.set()
+
+
+def _without_version(obj: Object) -> Object:
+    return {**obj, "metadata": {key: obj["metadata"][key] for key in obj["metadata"] if key != "resourceVersion"}}
