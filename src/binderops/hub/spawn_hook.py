@@ -21,7 +21,7 @@ from binderops.errors import SpawnError
 
 LOOK_SECONDS = 0.01  # between looks at the reflector: a dictionary in memory
 ASK_SECONDS = 0.02  # between two knocks at the server's port
-ASK_SHARE = 0.02  # of the time that it has taken so far, where that is more: many that start at once take longer
+SHARE = 0.03  # of the time that it has taken so far, where that is more than these
 LONGEST_ANSWER = 64 * 1024  # bytes
 ANSWER_SECONDS = 5.0  # for one answer: a server that has begun to listen may still be importing
 
@@ -46,17 +46,17 @@ async def wait_until_served(spawner: Any, pod: Mapping[str, Any]) -> None:
 
 async def _address_of_running(spawner: Any) -> str:
     """The pod's address, once KubeSpawner calls it running."""
+    began = asyncio.get_running_loop().time()
     while True:
         pod = _living(spawner)
         if spawner.is_pod_running(pod):
             return str(pod["status"]["podIP"])
-        await asyncio.sleep(LOOK_SECONDS)
+        await _pause(LOOK_SECONDS, began)
 
 
 async def _first_answer(spawner: Any, address: str) -> None:
     """Ask until the server answers: anything below 500 does, since it comes from the server itself."""
-    clock = asyncio.get_running_loop().time
-    began = clock()
+    began = asyncio.get_running_loop().time()
     host = f"[{address}]" if ":" in address else address
     while True:
         if (
@@ -65,7 +65,12 @@ async def _first_answer(spawner: Any, address: str) -> None:
         ):
             return
         _living(spawner)
-        await asyncio.sleep(max(ASK_SECONDS, (clock() - began) * ASK_SHARE))
+        await _pause(ASK_SECONDS, began)
+
+
+async def _pause(least: float, began: float) -> None:
+    """Between two looks: a share of the time that it has taken so far. Many that start at once take longer."""
+    await asyncio.sleep(max(least, (asyncio.get_running_loop().time() - began) * SHARE))
 
 
 async def _listens(address: str, port: int) -> bool:

@@ -20,6 +20,9 @@ from binderops.binder.naming import user_name
 from binderops.binder.traits import Launcher as LauncherTraits
 from binderops.errors import HubError
 
+_TURNS = 2
+"""The hub does one thing at a time: of many launches the first are to start before it has begun with the last."""
+
 log = structlog.get_logger(__name__)
 
 # As the hub's start hook says it of a server that ended by itself.
@@ -55,6 +58,7 @@ class Launcher:
         self._hub_url = hub_url
         self._traits = traits
         self._metrics = metrics
+        self._turns = asyncio.Semaphore(_TURNS)
 
     async def launch(self, request: LaunchRequest, launched: Launched) -> AsyncGenerator[Event, None]:
         """Events of the start; at the end `launched` is filled. Raises HubError with the text for the visitor."""
@@ -83,11 +87,6 @@ class Launcher:
     async def _attempt(self, request: LaunchRequest, launched: Launched) -> AsyncGenerator[Event, None]:
         user = launched.user = user_name(request.repo_url)
         token = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        try:
-            await self._hub.create_user(user)
-        except HubError as error:
-            text = f"Failed to create temporary user for {request.image}"
-            raise HubError(text, where=error.where, why=error.why) from error
         options: dict[str, Any] = {
             "image": request.image,
             "repo_url": request.repo_url,
@@ -95,7 +94,9 @@ class Launcher:
             **request.extra,
         }
         try:
-            await self._hub.start_server(user, options)
+            async with self._turns:
+                await self._create_user(user, request.image)
+                await self._hub.start_server(user, options)
             async with asyncio.timeout(self._traits.launch_timeout):
                 async for item in self._progress(user, request.image):
                     yield item
@@ -108,6 +109,13 @@ class Launcher:
             raise
         launched.url = f"{self._hub_url}user/{user}/"
         launched.token = token
+
+    async def _create_user(self, user: str, image: str) -> None:
+        try:
+            await self._hub.create_user(user)
+        except HubError as error:
+            text = f"Failed to create temporary user for {image}"
+            raise HubError(text, why=f"{error.where}: {error.why}") from error
 
     async def _progress(self, user: str, image: str) -> AsyncGenerator[Event, None]:
         async for item in self._hub.progress(user):

@@ -2,8 +2,9 @@
 
 Looking at the file system costs nothing and is done every second. What each pod keeps is measured when the file
 system's use has changed by more than a pod could be forgiven, when it is low, and every ten seconds, as a kubelet
-does: what one pod writes while another's files go is no change of the whole. Each pod is measured for itself, so that
-none hides another; one that takes too long to measure twice in a row is taken to keep too much.
+does: what one pod writes while another's files go is no change of the whole. Where all together take longer than a
+moment each pod is measured for itself, so that none hides another; one that takes too long to measure twice in a row is
+taken to keep too much.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,10 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
 MEASURE_SECONDS = 10.0
 GROWTH_BYTES, GROWTH_INODES = 32 << 20, 20_000
+QUICK_SECONDS = 1.0
+"""So long all pods are measured by one program, which is nearly always enough; then the others, each by its own."""
 AT_ONCE = 4
-"""Pods that are measured beside one another: one that takes long keeps few others waiting."""
+"""Those are measured beside one another: one that takes long keeps few others waiting."""
 STRIKES = 2
 """Measures in a row that took too long; once may be the machine's fault."""
 SHARE = 4
@@ -42,6 +45,10 @@ class _Places(NamedTuple):
     containers: dict[str, list[Path]]
     volumes: dict[str, Path]
     engine_ids: dict[str, str]
+
+    def folders(self) -> list[Path]:
+        """All of the pod's."""
+        return [*self.volumes.values(), *(path for paths in self.containers.values() for path in paths)]
 
 
 class Evictor:
@@ -116,16 +123,19 @@ class Evictor:
         known = {uid_of(worker.pod) for worker in workers}
         self._strikes = Counter({uid: count for uid, count in self._strikes.items() if uid in known})
         turns = asyncio.Semaphore(AT_ONCE)
+        quick = await usage.sizes([path for _, place in places for path in place.folders()], seconds=QUICK_SECONDS)
 
         async def measure(worker: PodWorker, place: _Places) -> tuple[PodWorker, Usage]:
             async with turns:
-                return worker, await self._usage(uid_of(worker.pod), place)
+                return worker, await self._usage(uid_of(worker.pod), place, quick)
 
         return list(await asyncio.gather(*(measure(*each) for each in places)))
 
-    async def _usage(self, uid: str, place: _Places) -> Usage:
-        folders = [*place.volumes.values(), *(path for paths in place.containers.values() for path in paths)]
-        found = await usage.sizes(folders)
+    async def _usage(self, uid: str, place: _Places, quick: Mapping[Path, int]) -> Usage:
+        folders = place.folders()
+        found = {path: quick[path] for path in folders if path in quick}
+        if any(path.exists() for path in folders if path not in found):
+            found = await usage.sizes(folders)
         whole = not any(path.exists() for path in folders if path not in found)
         containers = {name: sum(found.get(path, 0) for path in paths) for name, paths in place.containers.items()}
         for name, identity in place.engine_ids.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ from binderops.podman import Podman
 
 ANONYMOUS: tuple[str, str] | None = None
 PULL_SECONDS = 1800.0
+KNOWN_SECONDS = 2.0
+"""So long an image that was there counts as there: asking costs the engine 8 ms, and many launches are of one image. An
+image that goes meanwhile goes between the question and the container's creation, as it might without this.
+"""
 
 
 class Puller:
@@ -30,6 +35,7 @@ class Puller:
         self._room = room
         self._fetch = fetch
         self._pulls: dict[tuple[str, tuple[str, str] | None], asyncio.Task[str]] = {}
+        self._known: dict[str, tuple[float, Image]] = {}
 
     async def image_of(
         self, pod: Object, container: Mapping[str, Any], *, pulling: Callable[[], None] = lambda: None
@@ -54,12 +60,23 @@ class Puller:
             raise ContainerImageError("ErrImageNeverPull", message)
         pulling()
         await self._pull(pod, reference)
+        self._known.pop(pullable(reference), None)
         found = await self._inspect(reference)
         if found is None:
             raise ContainerImageError("ErrImagePull", f"{name} was pulled, but is not there")
         return found, True
 
     async def _inspect(self, reference: Reference) -> Image | None:
+        now, name = time.monotonic(), pullable(reference)
+        self._known = {each: known for each, known in self._known.items() if known[0] > now}
+        if name in self._known:
+            return self._known[name][1]
+        image = await self._ask(reference)
+        if image is not None:
+            self._known[name] = (now + KNOWN_SECONDS, image)
+        return image
+
+    async def _ask(self, reference: Reference) -> Image | None:
         try:
             found = await self._podman.images.inspect(pullable(reference))
         except EngineNotFoundError:

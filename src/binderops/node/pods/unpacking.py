@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
-import psutil
 import structlog
 
 from binderops.errors import PullError
@@ -77,13 +79,22 @@ class PullRoom:
 
     def _end_unpackers(self) -> int:
         service = find_service(self._settings)
-        if service is None:
-            return 0
-        ended = 0
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(service).children():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if _UNPACKERS & set(child.cmdline()[:1]):
-                        child.kill()
-                        ended += 1
-        return ended
+        unpackers = [] if service is None else [child for child in _children(service) if _unpacks(child)]
+        for pid in unpackers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(unpackers)
+
+
+def _children(pid: int) -> Iterator[int]:
+    """Of all its threads; psutil would cost the node a megabyte for this one question."""
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            yield from map(int, thread.read_text().split())
+
+
+def _unpacks(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace") in _UNPACKERS
+    except OSError:
+        return False

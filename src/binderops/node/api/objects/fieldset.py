@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from binderops.kube.schemas import Schema
 
 Path = tuple[str, ...]
@@ -182,7 +184,10 @@ def value_element(value: Any) -> str:
 
 def compact(value: Any) -> str:
     """JSON text, the same for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # a number of more than 64 bits, half a surrogate pair
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def path_text(path: Path) -> str:
