@@ -6,11 +6,14 @@ import asyncio
 import socket
 import ssl
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from bench.baseline import bare_container, recipe
 from bench.place import DIRECTORY, ENVIRONMENT
@@ -24,6 +27,7 @@ from binderops.kube.kinds import POD
 from binderops.kube.objects import status_of
 
 _GONE = 120.0  # seconds until the last servers have ended
+_REST_PERCENT, _QUIET_LOOKS, _LOOK, _REST_DEADLINE = 15.0, 3, 0.5, 30.0  # of all processors; then seconds
 REQUIREMENTS = "idna\ntoolz\nsortedcontainers\n"
 
 
@@ -117,12 +121,19 @@ def open_folder(files: dict[str, str]) -> Iterator[Path]:
 
 
 async def nobody_runs(workspace: Workspace) -> None:
-    """Wait until every server that was ended has ended, so that its end is in nobody's figures."""
+    """Wait until every server that was ended has ended and the machine rests: no end is in another's figures.
+
+    A machine that does not rest for half a minute has other work, which the table's load tells.
+    """
     deployment, access = workspace.deployment(), workspace.target.access()
     async with Client.from_kubeconfig(access.kubeconfig, context=access.context) as client:
         async with asyncio.timeout(_GONE):
             while await _servers(client, deployment.namespace):
                 await asyncio.sleep(0.1)
+    deadline, quiet = time.monotonic() + _REST_DEADLINE, 0
+    while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
+        busy = await asyncio.to_thread(psutil.cpu_percent, _LOOK)
+        quiet = quiet + 1 if busy <= _REST_PERCENT else 0
 
 
 async def _servers(client: Client, namespace: str) -> bool:
