@@ -86,14 +86,17 @@ class Selection:
 
     def matcher(self) -> Callable[[Record], bool]:
         """A predicate on records; a namespace is part of it."""
-        namespace, labels, fields = self.namespace, self._labels, self._fields
+        namespace, labels, fields, name = self.namespace, self._labels, self._fields, self.name
 
         def matches(record: Record) -> bool:
             if namespace and record.namespace != namespace:
                 return False
             if labels.requirements and not labels.matches(record.labels):
                 return False
-            return all(r.matches({r.key: record.fields.get(r.key, "")}) for r in fields)
+            if not fields or (name and record.name != name):
+                return not fields
+            found = record.fields
+            return all(r.matches({r.key: found.get(r.key, "")}) for r in fields)
 
         return matches
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 Object = dict[str, Any]
+FieldsOf = Callable[[str, Object], Mapping[str, str]]
+"""(resource, object) -> the values of the fields by which the resource can be selected."""
 
 
 class Record:
     """One stored object at one resource version; never changed once made."""
 
-    __slots__ = ("body", "fields", "labels", "name", "namespace", "resource", "version")
+    __slots__ = ("_fields_of", "body", "labels", "name", "namespace", "resource", "version")
 
     def __init__(
         self,
@@ -24,7 +26,7 @@ class Record:
         version: int,
         body: bytes,
         labels: Mapping[str, str],
-        fields: Mapping[str, str],
+        fields_of: FieldsOf,
     ) -> None:
         self.resource = resource
         self.namespace = namespace
@@ -32,7 +34,12 @@ class Record:
         self.version = version
         self.body = body
         self.labels = labels
-        self.fields = fields
+        self._fields_of = fields_of
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """What it can be selected by, read from its JSON: kept, it would be most of an Event's memory."""
+        return self._fields_of(self.resource, self.object())
 
     def object(self) -> Object:
         """A fresh copy of the object: the caller may change it."""
@@ -50,7 +57,7 @@ class Record:
             version=version,
             body=orjson.dumps(obj),
             labels=self.labels,
-            fields=self.fields,
+            fields_of=self._fields_of,
         )
 
 

@@ -7,22 +7,22 @@ disk. Who computes the next write starts from `latest`, which knows what is stil
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import orjson
 
 from binderops.errors import StoreFailedError
 from binderops.node.store.database import Database, Write
-from binderops.node.store.records import Change, Object, Record
+from binderops.node.store.records import Change, FieldsOf, Object, Record
 from binderops.node.store.watching import History, Matches, Watcher
 
-FieldsOf = Callable[[str, Object], Mapping[str, str]]
-"""(resource, object) -> the values of the fields by which the resource can be selected."""
-
 _Key = tuple[str, str, str]
+_NONE: Mapping[str, str] = MappingProxyType({})  # of thousands of Events
 
 
 class AlreadyStoredError(Exception):
@@ -140,12 +140,12 @@ class Store:
         metadata = obj["metadata"]
         return Record(
             resource,
-            metadata.get("namespace", ""),
+            sys.intern(metadata.get("namespace", "")),
             metadata["name"],
             version=version,
             body=body,
-            labels=metadata.get("labels") or {},
-            fields=self._fields_of(resource, obj),
+            labels=metadata.get("labels") or _NONE,
+            fields_of=self._fields_of,
         )
 
     # --- what the writer reports --------------------------------------------------------------------------------------
