@@ -37,3 +37,35 @@ asyncio.run(main())
 def test_what_only_a_whole_collection_finds_is_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+FREED_LATER = """\
+import asyncio, gc
+from binderops import memory
+
+async def main():
+    memory.keep_apart()
+    memory._AFTER_START = 0.0
+    gc.disable()
+    held = [bytes(1300) for _ in range(40_000)]  # as Events in a store
+    pins = held[::200]  # what lives on between them
+    giving = asyncio.create_task(memory.give_back(every=0.05, worth=4 << 20))
+    await asyncio.sleep(0.3)  # this much is the ground from which it looks for growth
+    full = memory._resident()
+    held.clear()
+    by_itself = full - memory._resident()
+    async with asyncio.timeout(20):
+        while memory._resident() > full - (30 << 20):
+            await asyncio.sleep(0.02)
+    assert by_itself < 20 << 20, by_itself
+    assert not giving.done() and len(pins) == 200
+    giving.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_held_for_long_is_given_back_too() -> None:
+    """An hour of Events goes, and the process does not grow, but holds on to what it has."""
+    done = subprocess.run([sys.executable, "-c", FREED_LATER], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
