@@ -55,9 +55,10 @@ async def test_routes_are_given_back_to_a_new_proxy_only(
     proxy.answer(table)
     found = users(ready=ready)
     await proxy.check_routes(found, {})
-    assert proxy._keeper is not None
+    assert proxy._keeper is not None and proxy._shrinking is not None
     await asyncio.sleep(0.1)
     proxy._keeper.cancel()
+    proxy._shrinking.cancel()
     assert (len(calls) > 1) is compared
     assert (proxy.asked > 1) is ready
 

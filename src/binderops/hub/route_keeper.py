@@ -18,6 +18,11 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.utils import utcnow
 from traitlets import Float
 
+from binderops.memory import give_back
+
+GIVE_BACK_SECONDS = 60.0
+"""Between two looks at the hub's memory: a whole collection keeps its users waiting for a moment."""
+
 
 class RouteKeepingProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
     """Asks for one user's route now and then; where it is gone the proxy is a new one, and gets all of them.
@@ -28,6 +33,7 @@ class RouteKeepingProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
 
     route_check_seconds = Float(2.0, config=True, help="Seconds between two looks for one route; a GET of a few bytes.")
     _keeper: asyncio.Task[None] | None = None
+    _shrinking: asyncio.Task[None] | None = None
     _was_asked = False
 
     async def get_all_routes(self) -> dict[str, Any]:
@@ -39,10 +45,12 @@ class RouteKeepingProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         return routes
 
     async def check_routes(self, user_dict: Any, service_dict: Any, routes: Any = None) -> None:
-        """As JupyterHub's; the first call, at its start, begins the looking."""
+        """As JupyterHub's; the first call, at its start, begins the looking, and what keeps the process small."""
         await super().check_routes(user_dict, service_dict, routes)
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(user_dict, service_dict))
+            # Here, since nothing else of ours is called by the hub at its start.
+            self._shrinking = asyncio.create_task(give_back(every=GIVE_BACK_SECONDS), name="memory")
 
     async def _keep(self, users: Any, services: Any) -> None:
         while True:

@@ -67,9 +67,11 @@ c.ConfigurableHTTPProxy.api_url = f"http://{get_name('proxy-api')}:{get_name_env
 c.ConfigurableHTTPProxy.should_start = False
 try:
     from binderops.hub.route_keeper import RouteKeepingProxy
+    from binderops.memory import keep_apart
 except ImportError:  # an image of the operator's own: a proxy that crashed has its routes back within a minute
     pass
 else:
+    keep_apart()
     c.JupyterHub.proxy_class = RouteKeepingProxy
 
 for trait in (
