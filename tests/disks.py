@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,9 +64,7 @@ def fill_but(path: Path, room: int) -> None:
 
 def fail(folder: Path) -> None:
     """What the kernel does after an error on the disk: the file system mounted there is read-only from now on."""
-    told = ["findmnt", "-no", "SOURCE", str(folder)]
-    device = subprocess.run(told, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout.strip()
-    Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("a disk of the tests' own")
+    (_known_to_kernel(folder) / "trigger_fs_error").write_text("a disk of the tests' own")
     try:
         (folder / "refused").touch()
     except OSError as error:
@@ -74,10 +73,22 @@ def fail(folder: Path) -> None:
         raise AssertionError("the disk can be written to")
 
 
+def _known_to_kernel(folder: Path) -> Path:
+    """What the kernel shows of the file system mounted there, for as long as anybody has it mounted."""
+    told = ["findmnt", "-no", "SOURCE", str(folder)]
+    device = subprocess.run(told, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout.strip()
+    return Path("/sys/fs/ext4", Path(device).name)
+
+
 def repair(folder: Path) -> None:
     """As after a restart of the machine: the journal is replayed, and what `small_disk` mounted is mounted anew."""
-    image = folder.parent / "disk.img"
+    image, known = folder.parent / "disk.img", _known_to_kernel(folder)
     run("umount", str(folder))
+    # A namespace that somebody made meanwhile has the mount as well, until it ends; what is mounted then is the old one.
+    deadline = time.monotonic() + _SECONDS
+    while known.exists():
+        assert time.monotonic() < deadline, f"{known} is still mounted somewhere"
+        time.sleep(0.05)
     run("fsck.ext4", "-y", str(image), check=False)
     mount(image, folder)
 
