@@ -84,8 +84,8 @@ def repair(folder: Path) -> None:
     """As after a restart of the machine: the journal is replayed, and what `small_disk` mounted is mounted anew."""
     image, known = folder.parent / "disk.img", _known_to_kernel(folder)
     run("umount", str(folder))
-    # A namespace that somebody made meanwhile has the mount as well, until it ends: what is mounted then is the old one,
-    # read-only.
+    # A namespace that somebody made meanwhile has the mount as well, until it ends. What is mounted before that is the
+    # old one, read-only.
     deadline = time.monotonic() + _SECONDS
     while known.exists():
         assert time.monotonic() < deadline, f"{known} is still mounted somewhere"
