@@ -18,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binderops.node.network import links
 from binderops.node.network.intervals import contains, of_cidr, subtract, to_text, union
+from binderops.node.network.names import node_table
 from binderops.node.network.podrules import OPEN, Surroundings, render, service_access
 from binderops.node.network.policies import PodPeer, PolicyView, dns_peer, pod_peer
 from binderops.node.network.services import Backend, Frontend, ServicePort
@@ -396,3 +398,36 @@ async def test_only_pods_whose_rules_differ_are_written(node: Any) -> None:
     node.policy("one", podSelector={"matchLabels": {"n": "1"}})
     assert await node.network.refresh() == 1
     assert await node.network.refresh() == 0
+
+
+async def test_a_pod_that_goes_before_the_table_is_written_leaves_nothing_in_it(node: Any) -> None:
+    """It was closed off at once, by a write of its own: who writes the table has to know of that."""
+    node.namespace("a")
+    node.policy("nothing", podSelector={}, policyTypes=["Egress"])
+    await node.sync()
+    pod = await node.pod("brief")
+    table = ["nft", "list", "table", "ip", node_table(node.config.name)]
+    assert pod.address in await asyncio.to_thread(subprocess.check_output, table, text=True, timeout=20)
+    await node.network.detach(pod.object["metadata"]["uid"])
+    await node.sync()
+    assert pod.address not in await asyncio.to_thread(subprocess.check_output, table, text=True, timeout=20)
+
+
+async def test_a_table_that_is_written_meanwhile_leaves_a_pod_that_comes_closed(
+    node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write between a pod's closing and its being there must not open the machine to it."""
+    node.namespace("a")
+    node.policy("nothing", podSelector={}, policyTypes=["Egress"])
+    await node.sync()
+    create = links.create
+
+    def slowly(*arguments: Any, **options: Any) -> None:
+        asyncio.run_coroutine_threadsafe(node.sync(), loop).result(20)
+        create(*arguments, **options)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(links, "create", slowly)
+    pod = await node.pod("comes")
+    table = ["nft", "list", "table", "ip", node_table(node.config.name)]
+    assert pod.address in await asyncio.to_thread(subprocess.check_output, table, text=True, timeout=20)

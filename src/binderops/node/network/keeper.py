@@ -66,6 +66,7 @@ class Keeper:
         self._balancers = balancers
         self._recorder = recorder
         self._translation = Translation(config)
+        network.isolate_by(self._translation.isolate)
         self._reported: dict[str, list[str]] = {}
 
     async def run(self, settled: asyncio.Event | None = None) -> None:
@@ -122,11 +123,11 @@ class Keeper:
         outer |= published
         inner = {port.cluster_frontend: port for port in ports}
         addresses = [attachment.address for attachment in (await self._network.attached()).values()]
-        await self._translation.sync(ports, published, addresses, await self._network.closed())
+        await self._translation.sync(ports, published, addresses, self._network.closed)
         self._network.follow(self._view, inner | outer, tuple(sorted(outer)))
         await self._network.refresh()
         # Policies may have come or gone; a pod that is attached meanwhile has seen to it itself.
-        await self._translation.sync(ports, published, addresses, await self._network.closed())
+        await self._translation.sync(ports, published, addresses, self._network.closed)
 
 
 def _outer_frontends(config: NodeConfig, ports: list[ServicePort]) -> dict[Frontend, ServicePort]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +23,14 @@ from binderops.node.network.names import PodNames, node_table, pod_names
 from binderops.node.network.podrules import ServiceAccess, Surroundings, render, service_access
 from binderops.node.network.policies import PolicyView, dns_peer, named_addresses, pod_peer
 from binderops.node.network.programs import in_namespace, nft
-from binderops.node.network.ruleset import Closed
+from binderops.node.network.ruleset import Closed, isolation
 from binderops.node.network.services import Frontend, ServicePort
 from binderops.node.network.view import ClusterView
 
 log = structlog.get_logger(__name__)
 
 Pod = Mapping[str, Any]
+Isolate = Callable[[str], Awaitable[None]]
 SYNC_SECONDS = 60.0
 """How long `attach` waits for the policies to be known at all."""
 
@@ -71,6 +72,9 @@ class PodNetwork:
         self._frontends: dict[Frontend, ServicePort] = {}
         self._outer: tuple[Frontend, ...] = ()
         self._slots = asyncio.Semaphore(_PARALLEL)
+        self._isolate: Isolate = self._isolate_alone
+        self._coming: set[str] = set()
+        """Addresses of pods that are isolated and not there yet."""
         self._mtu = links.DEFAULT_MTU
 
     async def attach(self, pod: Pod) -> Attachment:
@@ -112,9 +116,14 @@ class PodNetwork:
         self._outer = outer
         self._followed.set()
 
+    def isolate_by(self, isolate: Isolate) -> None:
+        """Who closes the machine to a pod that is about to be there: whoever writes the node's table."""
+        self._isolate = isolate
+
     async def closed(self) -> Closed:
         """Who is kept from this machine's own addresses, as of the last `refresh`."""
         isolated = frozenset(entry.address for entry in (await self._load()).values() if entry.isolated)
+        isolated |= self._coming
         return Closed(isolated, named_addresses(self._view.policies.values()) if self._view else frozenset())
 
     async def refresh(self) -> int:
@@ -140,6 +149,7 @@ class PodNetwork:
             entry = entries.get(uid)
             if entry is None:
                 entry = entries[uid] = await self._create(uid, pod)
+                self._coming.discard(entry.address)
             else:
                 entry.pod = pod
                 await self._apply(entry, self._script(entry))
@@ -161,7 +171,8 @@ class PodNetwork:
         entry.applied = self._script(entry)
         try:
             if entry.isolated:
-                await asyncio.to_thread(nft, self._isolation(entry.address))
+                self._coming.add(entry.address)
+                await self._isolate(entry.address)
             await asyncio.to_thread(
                 links.create, entry.names, entry.address, host_address=self._config.bridge_address, mtu=self._mtu
             )
@@ -170,17 +181,13 @@ class PodNetwork:
         except BaseException:
             await asyncio.to_thread(links.remove, entry.names)
             self._release(entry)
+            self._ring()
             raise
         log.debug("pod attached", uid=uid, address=entry.address, seconds=round(time.monotonic() - began, 3))
         return entry
 
-    def _isolation(self, address: str) -> str:
-        """Closes the machine to a pod before it is there; the node's table knows it from the next `closed` on."""
-        table = node_table(self._config.name)
-        return (
-            f"add table ip {table}\nadd set ip {table} isolated {{ type ipv4_addr; }}\n"
-            f"add element ip {table} isolated {{ {address} }}\n"
-        )
+    async def _isolate_alone(self, address: str) -> None:
+        await asyncio.to_thread(nft, isolation(node_table(self._config.name), address))
 
     def _reserve_names(self, uid: str) -> PodNames:
         attempt = 0
@@ -191,6 +198,7 @@ class PodNetwork:
 
     def _release(self, entry: _Entry) -> None:
         self._names.discard(entry.names)
+        self._coming.discard(entry.address)
         self._pool.release(entry.address)
 
     async def _update(self, uid: str, script: str | None) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from binderops.node.network.services import Backend, Frontend, ServicePort
 
+ISOLATED = "isolated"
+"""The set of the pods that the machine itself is closed to, but for what is named."""
 REJECT = "reject with icmp type admin-prohibited"
 """What a client sees at once as "no route to host"."""
 
@@ -109,6 +111,14 @@ class Ruleset:
     """(map or set, key) to the verdict, or "" in a set."""
 
 
+def isolation(table: str, address: str) -> str:
+    """The script that closes the machine to one pod, whether the table is there already or not."""
+    return (
+        f"add table ip {table}\nadd set ip {table} {ISOLATED} {{ type ipv4_addr; }}\n"
+        f"add element ip {table} {ISOLATED} {{ {address} }}\n"
+    )
+
+
 def build_ruleset(
     ports: Iterable[ServicePort],
     published: Mapping[Frontend, ServicePort],
@@ -134,7 +144,7 @@ def build_ruleset(
                 elements["services", _element(frontend)] = f"goto {_add_filter(port, chain, chains)}"
     for address in pod_addresses:
         elements["hairpin", f"{address} . {address}"] = ""
-    elements |= {("isolated", address): "" for address in sorted(closed.isolated)}
+    elements |= {(ISOLATED, address): "" for address in sorted(closed.isolated)}
     elements |= {("named", address): "" for address in sorted(closed.named)}
     return Ruleset(sets, chains, elements)
 

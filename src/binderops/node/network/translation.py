@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -11,7 +12,7 @@ from binderops.errors import NetworkError
 from binderops.node.config import NodeConfig
 from binderops.node.network.names import node_table, veth_prefix
 from binderops.node.network.programs import missing, nft, run_program
-from binderops.node.network.ruleset import Closed, Ruleset, Table, build_ruleset, difference
+from binderops.node.network.ruleset import ISOLATED, Closed, Ruleset, Table, build_ruleset, difference, isolation
 from binderops.node.network.services import Backend, Frontend, ServicePort
 
 log = structlog.get_logger(__name__)
@@ -38,15 +39,17 @@ class Translation:
         ports: Iterable[ServicePort],
         published: Mapping[Frontend, ServicePort],
         pod_addresses: Iterable[str],
-        closed: Closed,
+        closed: Callable[[], Awaitable[Closed]],
     ) -> bool:
         """Bring the table up to date; returns whether anything was written. NetworkError when nft refuses.
+
+        `closed` is asked when nothing else is being written: who was isolated a moment ago is in its answer.
 
         The first call, and the one after a failure, makes the whole table anew (still in one transaction).
         """
         async with self._lock:
             ports = list(ports)
-            wanted = build_ruleset(ports, published, sorted(pod_addresses), closed)
+            wanted = build_ruleset(ports, published, sorted(pod_addresses), await closed())
             script = self._script(wanted)
             if not script:
                 return False
@@ -55,6 +58,17 @@ class Translation:
             self._applied = wanted
             await asyncio.to_thread(self._forget_flows, _udp_flows(ports, published))
             return True
+
+    async def isolate(self, address: str) -> None:
+        """Close the machine to a pod before it is there, whatever else of the table waits to be written.
+
+        By whom the table is written, or nobody would remove it again: the pod may be gone before the next `sync`.
+        """
+        async with self._lock:
+            await asyncio.to_thread(nft, isolation(self._table.name, address))
+            if self._applied is not None:
+                elements = {**self._applied.elements, (ISOLATED, address): ""}
+                self._applied = replace(self._applied, elements=elements)
 
     def forget(self) -> None:
         """The table was removed by somebody: the next `sync` makes it whole."""
