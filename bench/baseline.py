@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench.place import ENVIRONMENT, RUN
+from binderops.hub.spawn_hook import listens
 from binderops.podman import Podman
 
 SOCKET = RUN / ENVIRONMENT / "podman" / "podman.sock"
@@ -86,7 +86,7 @@ async def _until_served(url: str) -> None:
     deadline = time.monotonic() + _DEADLINE
     async with httpx.AsyncClient(verify=False, trust_env=False, timeout=10, follow_redirects=True) as client:
         while time.monotonic() < deadline:
-            if await _listens(parts.hostname, parts.port) and await _status(client, url) == 200:
+            if await listens(parts.hostname, parts.port) and await _status(client, url) == 200:
                 return
             await asyncio.sleep(0.02)
     raise TimeoutError(f"the bare container did not answer within {_DEADLINE:.0f} s")
@@ -97,13 +97,3 @@ async def _status(client: httpx.AsyncClient, url: str) -> int:
         return (await client.get(url)).status_code
     except httpx.TransportError:
         return 0
-
-
-async def _listens(host: str, port: int) -> bool:
-    with socket.socket() as knock:
-        knock.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(knock, (host, port))
-        except OSError:
-            return False
-        return True

@@ -60,7 +60,7 @@ async def _first_answer(spawner: Any, address: str) -> None:
     host = f"[{address}]" if ":" in address else address
     while True:
         if (
-            await _listens(address, spawner.port)
+            await listens(address, spawner.port)
             and await _status(f"http://{host}:{spawner.port}{spawner.server.base_url}api") < 500
         ):
             return
@@ -73,7 +73,7 @@ async def _pause(least: float, began: float) -> None:
     await asyncio.sleep(max(least, (asyncio.get_running_loop().time() - began) * SHARE))
 
 
-async def _listens(address: str, port: int) -> bool:
+async def listens(address: str, port: int) -> bool:
     """Whether a connection is taken. A request that is refused costs six times as much CPU as this."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knock:

@@ -52,6 +52,11 @@ def is_deleting(obj: Mapping[str, Any]) -> bool:
     return bool(metadata_of(obj).get("deletionTimestamp"))
 
 
+def without_version(obj: Mapping[str, Any]) -> Object:
+    """The object but for `metadata.resourceVersion`: equal for two that differ in nothing else."""
+    return {**obj, "metadata": {key: value for key, value in metadata_of(obj).items() if key != "resourceVersion"}}
+
+
 def spec_of(obj: Mapping[str, Any]) -> Object:
     """The `spec`, or an empty one."""
     return obj.get("spec") or {}

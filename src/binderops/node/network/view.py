@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from binderops.kube.objects import without_version
+
 Object = Mapping[str, Any]
 Objects = Mapping[tuple[str, str], Object]
 """By (namespace, name); the namespace is "" for Namespaces."""
@@ -31,9 +33,5 @@ class ClusterView:
 
         A pod is changed some ten times while it starts, mostly in what this room does not read.
         """
-        if event_type != "MODIFIED" or old is None or _without_version(new) != _without_version(old):
+        if event_type != "MODIFIED" or old is None or without_version(new) != without_version(old):
             self.changed.set()
-
-
-def _without_version(obj: Object) -> Object:
-    return {**obj, "metadata": {key: obj["metadata"][key] for key in obj["metadata"] if key != "resourceVersion"}}

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from binderops.errors import ConflictError
+from binderops.kube.objects import without_version
 from binderops.kube.schemas import Schema
 from binderops.node.api.objects import typed
 from binderops.node.api.objects.fieldset import FieldSet, Path, path_text
@@ -228,9 +229,7 @@ def _settled(old: Object | None, new: Object, managers: Managers) -> Object:
 
 
 def _comparable(obj: Object) -> Object:
-    bare = without_managed_fields(obj)
-    metadata = bare.get("metadata") or {}
-    return {**bare, "metadata": {key: value for key, value in metadata.items() if key != "resourceVersion"}}
+    return without_version(without_managed_fields(obj))
 
 
 def _requested(old: Object | None, new: Object, subresource: str) -> Managers:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from binderops.kube.objects import without_version
 from binderops.kube.schemas import Schema
 from binderops.node.api.objects.apply import apply_patch, kept_times, track_update
 from binderops.node.api.objects.decoding import APPLY, check_size, decode_body, decode_value
@@ -85,7 +86,7 @@ def prepare_patch(
 
 def unchanged(old: Object, new: Object) -> bool:
     """Whether a write changes nothing but what the store itself sets, so that the old version stands."""
-    return same(_without_version(old), _without_version(new))
+    return same(without_version(old), without_version(new))
 
 
 def _patched(live: Object, patch: object, media: str, schema: Schema) -> Object:
@@ -140,8 +141,3 @@ def _duplicate_fields(duplicates: tuple[str, ...], mode: str) -> list[str]:
     if sentences and mode == "Strict":
         raise bad_request(f"error strict decoding YAML: {', '.join(sentences)}")
     return sentences if mode == "Warn" else []
-
-
-def _without_version(obj: Object) -> Object:
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "resourceVersion"}
-    return {**obj, "metadata": metadata}
