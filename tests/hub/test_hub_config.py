@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jupyterhub import scopes
 from jupyterhub.app import JupyterHub
 from jupyterhub_idle_culler import IdleCuller  # type: ignore[import-untyped]
 from kubernetes_asyncio.client import ApiClient
@@ -14,6 +16,7 @@ from kubespawner import KubeSpawner
 
 from binderops.hub import TEMPLATES
 from binderops.hub.binderspawner_mixin import BinderSpawnerMixin
+from binderops.hub.scope_caches import ENTRIES
 from binderops.hub.spawn_hook import wait_until_served
 from binderops.kube.schemas import validate
 
@@ -44,6 +47,13 @@ def test_the_hub_accepts_every_trait(load_config: Any, caplog: pytest.LogCapture
     assert set(config.KubeSpawner) <= known
     assert config.ConfigurableHTTPProxy.api_url == "http://proxy-api:8001"
     assert config.ConfigurableHTTPProxy.should_start is False
+
+
+def test_what_the_hub_remembers_of_users_is_bounded(load_config: Any) -> None:
+    cache = inspect.getclosurevars(scopes.expand_scopes).nonlocals["cache"]
+    cache.maxsize = 1024  # as upstream has it: another test may have loaded the configuration before
+    load_config()
+    assert cache.maxsize == ENTRIES
 
 
 def test_launches_are_anonymous_and_by_the_binder(load_config: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from binascii import a2b_hex
 
+from jupyterhub import scopes as hub_scopes
 from jupyterhub.utils import url_path_join
 from tornado.httpclient import AsyncHTTPClient
 
@@ -67,11 +68,13 @@ c.ConfigurableHTTPProxy.api_url = f"http://{get_name('proxy-api')}:{get_name_env
 c.ConfigurableHTTPProxy.should_start = False
 try:
     from binderops.hub.route_keeper import RouteKeepingProxy
+    from binderops.hub.scope_caches import keep_small
     from binderops.memory import keep_apart
 except ImportError:  # an image of the operator's own: a proxy that crashed has its routes back within a minute
     pass
 else:
     keep_apart()
+    keep_small(hub_scopes)
     c.JupyterHub.proxy_class = RouteKeepingProxy
 
 for trait in (
