@@ -1,7 +1,7 @@
 """JupyterHub remembers what scopes come to, for users who return: here those that are gone are forgotten.
 
-There are ten of 1,024 entries and one of 65,535. A Binder's users come once, and each left 43 KB in them: 7 MB after 160
-launches (measured with a profiler of memory), and growing.
+There are ten caches of 1,024 entries and one of 65,535. A Binder's users come once, and each left 43 KB in them: 7 MB
+after 160 launches (measured with a profiler of memory), and growing.
 """
 
 from __future__ import annotations
