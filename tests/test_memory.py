@@ -69,3 +69,37 @@ def test_what_was_held_for_long_is_given_back_too() -> None:
     """An hour of Events goes, and the process does not grow, but holds on to what it has."""
     done = subprocess.run([sys.executable, "-c", FREED_LATER], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+A_LITTLE = """\
+import asyncio, gc, weakref
+from binderops import memory
+
+class Held:
+    def __init__(self):
+        self.itself, self.content = self, bytearray(3 << 20)
+
+async def main():
+    memory._AFTER_START = 0.0
+    gc.disable()
+    giving = asyncio.create_task(memory.give_back(every=0.05, worth=1 << 30, at_least={at_least}))
+    await asyncio.sleep(0.2)  # what is there by then is left alone
+    gone = weakref.ref(Held())
+    async with asyncio.timeout(2):
+        while gone() is not None:
+            await asyncio.sleep(0.02)
+    giving.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_what_is_not_worth_a_look_goes_too_after_a_while() -> None:
+    """What was in use during the last look is the ground of the next: without this it would be kept for ever."""
+
+    def run(at_least: float) -> subprocess.CompletedProcess[str]:
+        program = A_LITTLE.format(at_least=at_least)
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done := run(0.3)).returncode == 0, done.stderr
+    assert "TimeoutError" in run(1000.0).stderr

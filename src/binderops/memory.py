@@ -13,6 +13,9 @@ LOOK_SECONDS = 10.0
 WORTH_IT = 8 * 1024 * 1024
 """Bytes of growth; a trim takes a few milliseconds, a collection with thousands of objects a tenth of a second."""
 
+AT_LEAST_SECONDS = 300.0
+"""Between two collections: what the last one kept since it was in use just then may be free since."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE = 128 * 1024  # bytes
 
@@ -42,10 +45,11 @@ class _Usage(ctypes.Structure):
     )
 
 
-async def give_back(*, every: float = LOOK_SECONDS, worth: int = WORTH_IT) -> None:
+async def give_back(*, every: float = LOOK_SECONDS, worth: int = WORTH_IT, at_least: float = AT_LEAST_SECONDS) -> None:
     """Return freed memory to the machine whenever the process has grown by `worth` bytes, until cancelled.
 
     Also whenever that much more has become free in it: what thousands of objects held for an hour goes without growth.
+    And each `at_least` seconds: else each busy hour would leave up to `worth` bytes more, for ever.
     """
     try:
         library = ctypes.CDLL(None)
@@ -58,13 +62,16 @@ async def give_back(*, every: float = LOOK_SECONDS, worth: int = WORTH_IT) -> No
     gc.freeze()  # what lives now lives for ever: later collections need not look at it
     trim(0)
     floor, free = _resident(), usage().free
+    time = asyncio.get_running_loop().time
+    collected = time()
     while True:
         await asyncio.sleep(every)
         now = _resident()
-        has_grown = now > floor + worth
-        if has_grown or usage().free > free + worth:
-            if has_grown:
+        is_to_be_collected = now > floor + worth or time() > collected + at_least
+        if is_to_be_collected or usage().free > free + worth:
+            if is_to_be_collected:
                 gc.collect()
+                collected = time()
             trim(0)
             now = floor = _resident()
             free = usage().free  # given back, it counts as free all the same

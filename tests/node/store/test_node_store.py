@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sqlite3
@@ -23,7 +24,8 @@ from binderops.node.store import (
     Store,
 )
 from binderops.node.store.database import RESERVE_BYTES
-from binderops.node.store.watching import BACKLOG, HISTORY
+from binderops.node.store.records import Record
+from binderops.node.store.watching import BACKLOG, HISTORY, HISTORY_BYTES
 
 
 def fields_of(resource: str, obj: dict[str, Any]) -> dict[str, str]:
@@ -156,6 +158,15 @@ async def test_histories_are_bounded(store: Store) -> None:
         range(record.version - 4, record.version + 1)
     )
     watcher.close()
+
+
+async def test_histories_are_bounded_by_bytes_those_of_what_was_deleted_too(store: Store) -> None:
+    records = [await store.create("large", thing(str(number), text="x" * 20_000)) for number in range(150)]
+    for record in records:
+        await store.delete(record)
+    del records, record
+    kept = [len(each.body) for each in gc.get_objects() if isinstance(each, Record) and each.resource == "large"]
+    assert HISTORY_BYTES / 2 < sum(kept) <= HISTORY_BYTES
 
 
 async def test_a_watcher_that_lags_is_closed(store: Store) -> None:

@@ -90,6 +90,12 @@ class Watcher:
         self._arrived.set()
 
 
+def _held(change: Change) -> int:
+    """Bytes that a change keeps: a deletion also its object as it was, which nothing else needs any more."""
+    last = change.previous if change.gone else None
+    return len(change.record.body) + (len(last.body) if last else 0)
+
+
 class History:
     """The last changes of one resource, and who watches it."""
 
@@ -103,10 +109,10 @@ class History:
     def add(self, change: Change) -> None:
         """Remember a committed change and give it to every watcher."""
         self._changes.append(change)
-        self._bytes += len(change.record.body)
+        self._bytes += _held(change)
         while len(self._changes) > HISTORY or (self._bytes > HISTORY_BYTES and len(self._changes) > 1):
             forgotten = self._changes.popleft()
-            self._bytes -= len(forgotten.record.body)
+            self._bytes -= _held(forgotten)
             self.floor = forgotten.version
         self.last = change.version
         for watcher in tuple(self.watchers):
