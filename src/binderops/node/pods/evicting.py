@@ -57,7 +57,6 @@ class Evictor:
     def __init__(self, kit: Kit, workers: Callable[[], Sequence[PodWorker]]) -> None:
         self._kit = kit
         self._workers = workers
-        self._layers: dict[str, list[Path]] = {}
         self._last: Room | None = None
         self._not_before = 0.0
         self._not_after = 0.0
@@ -117,9 +116,7 @@ class Evictor:
                 worker.evict(f"{shortage}The pod was using {found.total} bytes of it. ")
 
     async def _measure(self, workers: list[PodWorker]) -> list[tuple[PodWorker, Usage]]:
-        places = [(worker, await self._places(worker)) for worker in workers]
-        alive = {identity for _, place in places for identity in place.engine_ids.values()}
-        self._layers = {identity: found for identity, found in self._layers.items() if identity in alive}
+        places = [(worker, self._places(worker)) for worker in workers]
         known = {uid_of(worker.pod) for worker in workers}
         self._strikes = Counter({uid: count for uid, count in self._strikes.items() if uid in known})
         turns = asyncio.Semaphore(AT_ONCE)
@@ -145,7 +142,7 @@ class Evictor:
             whole = whole and unnamed is not None
         return Usage(containers, {name: found.get(path, 0) for name, path in place.volumes.items()}, whole)
 
-    async def _places(self, worker: PodWorker) -> _Places:
+    def _places(self, worker: PodWorker) -> _Places:
         pod = worker.pod
         folder = self._kit.volumes.folder(uid_of(pod))
         containers: dict[str, list[Path]] = {}
@@ -154,20 +151,11 @@ class Evictor:
             containers[name] = [self._kit.log_folder(pod) / name, folder / "containers" / name]
             if unit.view.record is not None:
                 identities[name] = unit.view.record.id
-                containers[name] += await self._layers_of(unit.view.record.id)
+                containers[name] += map(Path, unit.view.record.written)
         volumes = folder / "volumes"
         return _Places(
             containers, {path.name: path for path in volumes.iterdir()} if volumes.is_dir() else {}, identities
         )
-
-    async def _layers_of(self, identity: str) -> list[Path]:
-        """Where the engine keeps what a container writes: its layer, and the volumes that its image declares."""
-        if identity not in self._layers:
-            found = await self._kit.podman.containers.inspect(identity)
-            layer = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
-            declared = [entry["Source"] for entry in found.get("Mounts") or [] if entry.get("Type") == "volume"]
-            self._layers[identity] = [Path(path) for path in [*([layer] if layer else []), *declared]]
-        return self._layers[identity]
 
 
 def _changed(last: Room | None, now: Room) -> bool:

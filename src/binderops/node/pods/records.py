@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +26,8 @@ State = Literal["created", "running", "exited"]
 class Record(NamedTuple):
     """One attempt at running one container of a pod; times are None where the engine has none yet.
 
-    `monitor` is the process that watches the container's, `pid`.
+    `monitor` is the process that watches the container's, `pid`; `written` are the folders of this machine where the
+    engine keeps what it writes: its layer, and the volumes that its image declares.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Record(NamedTuple):
     log: str
     pid: int = 0
     monitor: int = 0
+    written: tuple[str, ...] = ()
 
 
 def labels(node: str, pod: Object, container: str, attempt: int) -> dict[str, str]:
@@ -88,7 +90,16 @@ def record_of(inspected: Mapping[str, Any]) -> Record:
         log=str(((inspected.get("HostConfig") or {}).get("LogConfig") or {}).get("Path") or ""),
         pid=int(state.get("Pid") or 0),
         monitor=int(state.get("ConmonPid") or 0),
+        written=tuple(_written(inspected)),
     )
+
+
+def _written(inspected: Mapping[str, Any]) -> Iterator[str]:
+    if layer := ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir"):
+        yield str(layer)
+    for mount in inspected.get("Mounts") or ():
+        if mount.get("Type") == "volume":
+            yield str(mount["Source"])
 
 
 def lost(pod: Object, entry: Mapping[str, Any]) -> Record:
