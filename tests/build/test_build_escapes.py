@@ -185,6 +185,24 @@ def test_mounts_that_stay_inside_are_as_ever(pods: Any, git_server: Any, registr
     assert words <= said, built.text
 
 
+SHARED = """FROM localhost/binderops/notebook
+USER root
+RUN --mount=type=cache,id=shared,target=/cache echo "first: $(ls /cache)." && echo x > /cache/of-{name}
+RUN --mount=type=cache,id=shared,target=/cache echo "then: $(ls /cache)."
+"""
+
+
+def test_another_repositorys_cache_is_not_there(pods: Any, git_server: Any, registry: str) -> None:
+    """A cache of one name lasts from step to step, which share the pod's store: as builds would that shared one."""
+    for name in ("one", "other"):
+        url, commit = git_server.add(f"cache-{name}", {"Dockerfile": SHARED.replace("{name}", name)})
+        built = pods.build(url, commit, f"{registry}/r2d-cache-{name}:1")
+        assert built.code == 0, built.text
+        said = [line.strip() for line in built.text.splitlines()]
+        assert f"then: of-{name}." in said, built.text
+        assert "first: ." in said, built.text
+
+
 def test_a_base_in_the_builds_own_registry_is_read_with_its_credential_and_steps_have_none(
     pods: Any, git_server: Any, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ def offender(binder: Binder, bystander: Server, spec: str, kubectl: Kubectl) -> 
 
 
 def test_a_fork_bomb_ends_at_the_pods_limit(
-    offender: tuple[Server, dict[str, Any]], bystander: Server, binder: Binder
+    offender: tuple[Server, dict[str, Any]], bystander: Server, binder: Binder, kubectl: Kubectl
 ) -> None:
     server, pod = offender
     group = _group(pod, "pids")
@@ -69,9 +69,16 @@ def test_a_fork_bomb_ends_at_the_pods_limit(
     assert bystander.run("6 * 7") == "42"
     assert subprocess.run(["true"], timeout=10, check=False).returncode == 0
     assert _seconds_of_a_page(binder) < 10
+    until(
+        lambda: bool(_reasons(kubectl, pod) & {"TooManyProcesses", "OOMKilling"}),
+        "the offender to be named",
+        timeout=60,
+    )
 
 
-def test_a_memory_hog_ends_alone(offender: tuple[Server, dict[str, Any]], bystander: Server) -> None:
+def test_a_memory_hog_ends_alone_and_is_named(
+    offender: tuple[Server, dict[str, Any]], bystander: Server, kubectl: Kubectl
+) -> None:
     server, pod = offender
     limit = _memory_limit(pod)
     assert limit == 1 << 30
@@ -80,6 +87,8 @@ def test_a_memory_hog_ends_alone(offender: tuple[Server, dict[str, Any]], bystan
     assert _oom_kills(pod) >= 1
     assert server.run("'goes on'") == "'goes on'"
     assert bystander.run("6 * 7") == "42"
+    until(lambda: "OOMKilling" in _reasons(kubectl, pod), "the offender to be named", timeout=60)
+    assert "OOMKilling" not in _reasons(kubectl, _pod_of(kubectl, bystander))
 
 
 def test_a_server_that_fills_the_disk_is_evicted_and_named(
@@ -214,6 +223,19 @@ def _grow(repository: Path, *, blob: bytes, files: int) -> None:
 def _made(repository: Path, *arguments: str, given: str) -> str:
     command = ["git", "-C", str(repository), *arguments]
     return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+def _pod_of(kubectl: Kubectl, server: Server) -> dict[str, Any]:
+    found = json.loads(kubectl("get", "pods", "-l", f"hub.jupyter.org/username={server.user}", "-o", "json"))["items"]
+    pod: dict[str, Any] = found[0]
+    return pod
+
+
+def _reasons(kubectl: Kubectl, pod: dict[str, Any]) -> set[str]:
+    """Of the Events about a pod, as an operator reads them."""
+    fields = f"involvedObject.uid={pod['metadata']['uid']}"
+    events = json.loads(kubectl("get", "events", "--field-selector", fields, "-o", "json"))["items"]
+    return {str(event["reason"]) for event in events}
 
 
 def _group(pod: dict[str, Any], controller: str) -> Path:

@@ -41,6 +41,17 @@ def test_a_pod_and_its_node_are_limited(hybrid: Path) -> None:
     assert not (hybrid / "memory/binderops").exists()
 
 
+@pytest.mark.parametrize("tree", ["hybrid", "unified"])
+def test_forks_that_were_refused_are_summed(tree: str, request: pytest.FixtureRequest) -> None:
+    root: Path = request.getfixturevalue(tree)
+    pod = root / ("pids" if tree == "hybrid" else "") / "binderops/n/uid"
+    for place, text in {"": "max 3\n", "libpod-a": "max 40\n", "libpod-b": "", "conmon": "other 7\n"}.items():
+        (pod / place).mkdir(parents=True, exist_ok=True)
+        (pod / place / "pids.events").write_text(text)
+    assert cgroups.refused_forks("n", "uid", root=root) == 43
+    assert cgroups.refused_forks("n", "another", root=root) == 0
+
+
 def test_groups_that_were_left_are_found_in_every_hierarchy(hybrid: Path) -> None:
     assert cgroups.left("n", root=hybrid) == set()
     (hybrid / "memory/binderops/n/one/conmon").mkdir(parents=True)

@@ -127,3 +127,17 @@ def oom_kills(node: str, uid: str, engine_id: str, *, root: Path = CGROUP_ROOT) 
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def refused_forks(node: str, uid: str, *, root: Path = CGROUP_ROOT) -> int:
+    """How often a process of a pod could not start another for the limits of processes; 0 once its groups are gone.
+
+    Kernels before 6.10 count where the process is, later ones where the limit is: the pod's groups are summed.
+    """
+    top = root if cgroup_mode(root) is CgroupMode.UNIFIED else root / "pids"
+    refused = 0
+    for folder, _, _ in os.walk(top / "binderops" / node / uid):
+        with contextlib.suppress(OSError):
+            lines = Path(folder, "pids.events").read_text().splitlines()
+            refused += next((int(line.split()[1]) for line in lines if line.startswith("max ")), 0)
+    return refused

@@ -20,6 +20,7 @@ from binderops.node.pods.cleaning import ImageCleaner
 from binderops.node.pods.evicting import Evictor
 from binderops.node.pods.identity import owner_of
 from binderops.node.pods.kit import Kit
+from binderops.node.pods.limits import LimitWatch
 from binderops.node.pods.logkeeping import LogKeeper
 from binderops.node.pods.records import Record, record_of
 from binderops.node.pods.sources import objects_of
@@ -108,6 +109,7 @@ class Manager:
                 await settled.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(Evictor(self._kit, self.workers).run())
+            group.create_task(LimitWatch(self._kit, self.workers).run())
             group.create_task(ImageCleaner(self._kit).run())
             group.create_task(LogKeeper(self._kit, self.workers, self._known, adopted=self._ready.is_set).run())
 
