@@ -1,4 +1,4 @@
-"""The profile of system calls, as the distribution's becomes it. `e2e/test_e2e_hostile_kernel` tries what it stops."""
+"""The profile of system calls, as the distribution's becomes it. `e2e/test_e2e_hostile_host` tries what it stops."""
 
 from __future__ import annotations
 

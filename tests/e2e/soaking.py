@@ -232,8 +232,8 @@ def _allowed(what: str, name: str, before: float, day: Day) -> float:
     Disk: see each. All else is as it was.
     """
     if what == "memory":
-        caches = min(HUB_CACHES, day.launches * 0.1) if name in {"hub", "all of it"} else 0.0
-        return before + max(12.0, before * 0.15) + caches
+        events = min(HUB_EVENTS, day.launches * 0.1) if name in {"hub", "all of it"} else 0.0
+        return before + max(12.0, before * 0.15) + events
     if what == "open files":
         # The registry's clients keep their connections open, and there may have been none before.
         kept = 12.0 if name == "registry" else 0.0
@@ -258,8 +258,8 @@ def _disk_allowed(name: str, before: float, day: Day) -> float:
     return grows.get(name, 2.0)
 
 
-HUB_CACHES = 15.0
-"""MiB: JupyterHub remembers scopes in six caches of 1,024 entries (jupyterhub._memoize), full after 400 launches."""
+HUB_EVENTS = 15.0
+"""MiB: KubeSpawner keeps Events for an hour, 50 KB a launch; the allocator gives little of it back, and uses it again."""
 PER_BUILD = 8.0
 """MiB that an image of the soak's repositories takes, in the registry and on the machine."""
 LIMIT_REGISTRY, LIMIT_IMAGES = 260.0, 130.0

@@ -21,13 +21,13 @@ from tests.e2e.conftest import API_PORT
 from tests.e2e.launches import Binder, Server, git_spec
 from tests.e2e.networks import Host, host, until
 from tests.e2e.policies import without_policies
-from tests.e2e.repositories import EMPTY_NOTEBOOK, Repositories
+from tests.e2e.repositories import EMPTY_NOTEBOOK, GIT_PORT, Repositories
 
 pytestmark = [pytest.mark.e2e, pytest.mark.podman, pytest.mark.root]
 
 Kubectl = Callable[..., str]
 Target = tuple[str, int]
-OPEN_PORT, SHUT_PORT = 80, 8081  # mybinder/values.yaml: binderhub.networkPolicy.egress.tcpPorts
+OPEN, SHUT_PORT = (80, 443, GIT_PORT), 8081  # mybinder/values.yaml: binderhub.networkPolicy.egress.tcpPorts
 
 ECHO = b"\x08\0\xf7\xff\0\0\0\0"  # an ICMP echo request: type 8, its checksum
 # An address may have a kind before it: udp (an answer must come) or icmp (a ping).
@@ -59,23 +59,26 @@ def canaries(public_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Web servers where a cloud's metadata, a company's network and the public web would be."""
     folder = tmp_path_factory.mktemp("canary")
     with host("e2e-metadata", "169.254.169.254") as metadata, host("e2e-private", "10.203.113.2") as private:
-        for place, port in ((metadata, 80), (private, 80), (public_host, OPEN_PORT), (public_host, SHUT_PORT)):
+        public = [(public_host, port) for port in (*OPEN, SHUT_PORT) if port != GIT_PORT]  # git itself is there
+        for place, port in [(metadata, 80), *((private, port) for port in OPEN), *public]:
             place.serve(folder, port=port)
         for place in (metadata, private, public_host):
             place.start("/usr/bin/python3", "-c", RESOLVER, place.address, port=53)
-        with _listening(public_host.gateway, OPEN_PORT):
+        with _listening(public_host.gateway, OPEN[0]):
             yield {
                 "the metadata address": (metadata.address, 80),
                 "the metadata address, mapped into IPv6": (f"::ffff:{metadata.address}", 80),
                 "the metadata address's names": (f"udp/{metadata.address}", 53),
                 "a private network": (private.address, 80),
+                "a private network by https": (private.address, 443),
+                "a private network by git": (private.address, 9418),
                 "a private network's names": (f"udp/{private.address}", 53),
                 "the same by TCP": (private.address, 53),
                 "a private network, by ping": (f"icmp/{private.address}", 0),
                 "another port of a public host": (public_host.address, SHUT_PORT),
                 "a public host by UDP": (f"udp/{public_host.address}", 53),
                 "a public host, by ping": (f"icmp/{public_host.address}", 0),
-                "this machine's own public address": (public_host.gateway, OPEN_PORT),
+                "this machine's own public address": (public_host.gateway, OPEN[0]),
             }
 
 
@@ -150,10 +153,10 @@ def test_without_the_policies_a_server_reaches_all_of_it(
 def test_with_them_it_reaches_none_of_it_and_the_public_web(
     servers: tuple[Server, Server], forbidden: dict[str, Target], public_host: Host
 ) -> None:
-    public = (public_host.address, OPEN_PORT)
-    wanted = [*forbidden.values(), public]
-    until(lambda: len(reached(servers[0], wanted)) <= 1, "the policies to be in force again", timeout=30)
-    assert reached(servers[0], wanted) == [public]
+    public = [(public_host.address, port) for port in OPEN]
+    wanted = [*forbidden.values(), *public]
+    until(lambda: len(reached(servers[0], wanted)) <= len(public), "the policies to be in force again", timeout=30)
+    assert reached(servers[0], wanted) == public
 
 
 def test_a_build_reaches_no_more_than_the_registry_its_tokens_and_the_public_web(
@@ -161,7 +164,7 @@ def test_a_build_reaches_no_more_than_the_registry_its_tokens_and_the_public_web
 ) -> None:
     # What a build reads and stores goes through these, by a credential of its own. The binder's pages are none of them.
     tokens = kubectl("get", "service", "registry-token", "-o", "jsonpath={.spec.clusterIP}")
-    opened = [(tokens, 80), forbidden["the registry"], (public_host.address, OPEN_PORT)]
+    opened = [(tokens, 80), forbidden["the registry"], *((public_host.address, port) for port in OPEN)]
     shut = [target for target in forbidden.values() if target not in opened]
     assert forbidden["the binder"] in shut
     told = probe_of_a_build(binder, repositories, "probe", [*shut, *opened])

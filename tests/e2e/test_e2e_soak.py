@@ -43,7 +43,7 @@ IS_LONG = SOAK >= 200
 AT_ONCE = 3
 WARM_UP = 40 if IS_LONG else 4
 CONTENT_BYTES = 3 * MIB
-SETTLED = 330.0 if IS_LONG else 60.0  # seconds in which idle connections are closed, and garbage is collected
+SETTLED = 330.0 if IS_LONG else 60.0  # seconds in which idle connections are closed; in the long one garbage goes, too
 REST = 60  # seconds that an image is in use after its last use, in a long soak
 BUDGETS_REACHED = 1800.0  # seconds until budgets that are looked at every ten minutes are kept again
 
