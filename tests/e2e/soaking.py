@@ -259,7 +259,7 @@ def _disk_allowed(name: str, before: float, day: Day) -> float:
 
 
 HUB_EVENTS = 15.0
-"""MiB: KubeSpawner keeps Events for an hour, 50 KB a launch; the allocator gives little of it back, and uses it again."""
+"""MiB: KubeSpawner keeps Events for an hour, 50 KB a launch; the allocator gives back little and uses it again."""
 PER_BUILD = 8.0
 """MiB that an image of the soak's repositories takes, in the registry and on the machine."""
 LIMIT_REGISTRY, LIMIT_IMAGES = 260.0, 130.0
