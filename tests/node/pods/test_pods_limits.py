@@ -43,6 +43,21 @@ async def test_who_reaches_the_limit_of_memory_is_named(client: Client, make: An
     assert status_of(seen)["restartCount"] == 0
 
 
+async def test_what_the_process_before_has_told_is_not_told_again(
+    client: Client, make: Any, wait_for: Any, node: Node
+) -> None:
+    limit = {"resources": {"limits": {"memory": "64Mi"}}}
+    pod = await make("told", HOG, container=limit)
+    event = await told(client, pod, "OOMKilling")
+    node.end()
+    node.start()
+    other = await make("after", HOG, container=limit)
+    await told(client, other, "OOMKilling")  # the look that saw this one saw the first, too
+    assert (await told(client, pod, "OOMKilling"))["count"] == event["count"] == 1
+    found = [each for each in (await client.list(EVENT, "default")).items if each["reason"] == "OOMKilling"]
+    assert len([each for each in found if each["involvedObject"]["uid"] == pod["metadata"]["uid"]]) == 1
+
+
 async def test_who_reaches_the_limit_of_processes_is_named(
     client: Client, make: Any, wait_for: Any, node: Node
 ) -> None:
