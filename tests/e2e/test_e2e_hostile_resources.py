@@ -50,10 +50,9 @@ def bystander(binder: Binder, spec: str) -> Server:
 def offender(binder: Binder, bystander: Server, spec: str, kubectl: Kubectl) -> Iterator[tuple[Server, dict[str, Any]]]:
     """A user's server and its pod, which is removed after the test."""
     server = binder.launch(spec)
-    pods = json.loads(kubectl("get", "pods", "-l", f"hub.jupyter.org/username={server.user}", "-o", "json"))["items"]
-    assert len(pods) == 1
-    yield server, pods[0]
-    kubectl("delete", "pod", pods[0]["metadata"]["name"], "--ignore-not-found", "--grace-period=0", "--force")
+    pod = _pod_of(kubectl, server)
+    yield server, pod
+    kubectl("delete", "pod", pod["metadata"]["name"], "--ignore-not-found", "--grace-period=0", "--force")
 
 
 def test_a_fork_bomb_ends_at_the_pods_limit(
@@ -227,6 +226,7 @@ def _made(repository: Path, *arguments: str, given: str) -> str:
 
 def _pod_of(kubectl: Kubectl, server: Server) -> dict[str, Any]:
     found = json.loads(kubectl("get", "pods", "-l", f"hub.jupyter.org/username={server.user}", "-o", "json"))["items"]
+    assert len(found) == 1
     pod: dict[str, Any] = found[0]
     return pod
 

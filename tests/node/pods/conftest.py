@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from tests.podman.tiny import TINY, root_filesystem
 
 from binderops.kube.client import Client
-from binderops.kube.kinds import POD
+from binderops.kube.kinds import EVENT, POD
 from binderops.node.config import NodeConfig, read_config
 from binderops.node.kubeconfig import withdraw_admin_kubeconfig
 from binderops.podman import Podman
@@ -103,23 +104,38 @@ async def give_image(node: Node) -> None:
         await podman.images.import_archive(root_filesystem(), reference=TINY)
 
 
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    folder = tmp_path_factory.mktemp("pods")
-    node = Node(folder, f"tp{secrets.token_hex(2)}")
+@contextmanager
+def running(node: Node) -> Iterator[Node]:
+    """Start it and give it the image that pods are made of here; at the end it goes, and its state."""
     try:
         node.start()
         asyncio.run(give_image(node))
         yield node
     finally:
         node.remove()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(node.state, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with running(Node(tmp_path_factory.mktemp("pods"), f"tp{secrets.token_hex(2)}")) as node:
+        yield node
 
 
 @pytest.fixture
 async def client(node: Node) -> AsyncIterator[Client]:
     async with Client.from_kubeconfig(node.kubeconfig) as client:
         yield client
+
+
+def is_running(pod: Pod) -> bool:
+    """Whether the pod's container runs."""
+    return "running" in status_of(pod).get("state", {})
+
+
+async def events_of(client: Client, pod: Pod) -> list[dict[str, Any]]:
+    """The Events about this pod."""
+    return (await client.list(EVENT, "default", fields=f"involvedObject.uid={pod['metadata']['uid']}")).items
 
 
 Until = Callable[[Pod], bool]

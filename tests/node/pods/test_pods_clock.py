@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import shutil
 import signal
 import ssl
 import struct
@@ -21,8 +20,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.node.pods.conftest import Node, status_of
-from tests.podman.tiny import TINY, root_filesystem
+from tests.node.pods.conftest import Node, running, status_of
+from tests.podman.tiny import TINY
 
 from binderops.kube.client import Client
 from binderops.kube.kinds import EVENT
@@ -69,18 +68,8 @@ def node(tmp_path: Path, hands: Hands) -> Iterator[Node]:
     node = Node(tmp_path, f"tc{secrets.token_hex(2)}")
     node.more = hands.environment
     hands.since_1970()
-    try:
-        node.start()
-
-        async def give_image() -> None:
-            async with Podman(node.socket) as podman:
-                await podman.images.import_archive(root_filesystem(), reference=TINY)
-
-        asyncio.run(give_image())
+    with running(node):
         yield node
-    finally:
-        node.remove()
-        shutil.rmtree(node.state, ignore_errors=True)
 
 
 @pytest.fixture

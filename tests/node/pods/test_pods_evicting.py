@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.node.pods.conftest import Node, status_of
+from tests.node.pods.conftest import Node, events_of, is_running
 
 from binderops.kube.client import Client
-from binderops.kube.kinds import EVENT
 from binderops.node.pods.evicting import LOOK_SECONDS
 from binderops.node.pods.resources import PIDS
 
@@ -19,10 +18,6 @@ pytestmark = [pytest.mark.podman, pytest.mark.root]
 
 LIMIT = {"resources": {"limits": {"ephemeral-storage": "20Mi"}}}
 FILL = "dd if=/dev/zero of={place} bs=1048576 count=60 2>/dev/null; sleep 1000"
-
-
-def is_running(pod: Any) -> bool:
-    return "running" in status_of(pod).get("state", {})
 
 
 @pytest.mark.parametrize(
@@ -53,11 +48,7 @@ async def test_a_pod_that_keeps_too_much_is_evicted_and_named(
     gone = await wait_for(f"evicted-{name}", lambda pod: pod["status"].get("phase") == "Failed", seconds=30)
     assert gone["status"]["reason"] == "Evicted"
     assert why in gone["status"]["message"]
-    events = [
-        e
-        for e in (await client.list(EVENT, "default")).items
-        if e["involvedObject"].get("uid") == pod["metadata"]["uid"]
-    ]
+    events = await events_of(client, pod)
     assert [e["type"] for e in events if e["reason"] == "Evicted" and why in e["message"]] == ["Warning"]
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.node.pods.conftest import Node, status_of
+from tests.node.pods.conftest import Node, events_of, is_running, status_of
 
 from binderops.kube.client import Client
-from binderops.kube.kinds import EVENT
 
 pytestmark = [pytest.mark.podman, pytest.mark.root]
 
@@ -19,16 +18,12 @@ HOG = "dd if=/dev/zero of=/dev/null bs=209715200 count=1; sleep 1000"
 FORKS = "until test -e /v/go; do sleep 0.05; done; for each in 1 2 3 4 5 6; do (sleep 1000 &); done; sleep 1000"
 
 
-def is_running(pod: Any) -> bool:
-    return "running" in status_of(pod).get("state", {})
-
-
 async def told(client: Client, pod: Any, reason: str, *, seconds: float = 30.0) -> Any:
     """The Event of this reason about the pod, once there is one."""
     async with asyncio.timeout(seconds):
         while True:
-            for event in (await client.list(EVENT, "default")).items:
-                if event["involvedObject"].get("uid") == pod["metadata"]["uid"] and event["reason"] == reason:
+            for event in await events_of(client, pod):
+                if event["reason"] == reason:
                     return event
             await asyncio.sleep(0.1)
 
@@ -54,8 +49,7 @@ async def test_what_the_process_before_has_told_is_not_told_again(
     other = await make("after", HOG, container=limit)
     await told(client, other, "OOMKilling")  # the look that saw this one saw the first, too
     assert (await told(client, pod, "OOMKilling"))["count"] == event["count"] == 1
-    found = [each for each in (await client.list(EVENT, "default")).items if each["reason"] == "OOMKilling"]
-    assert len([each for each in found if each["involvedObject"]["uid"] == pod["metadata"]["uid"]]) == 1
+    assert [each["reason"] for each in await events_of(client, pod)].count("OOMKilling") == 1
 
 
 async def test_who_reaches_the_limit_of_processes_is_named(
@@ -77,11 +71,7 @@ async def test_who_stays_below_is_not(client: Client, make: Any, wait_for: Any) 
     hog = await make("beside", HOG, container={"resources": {"limits": {"memory": "64Mi"}}})
     await wait_for("calm", is_running)
     await told(client, hog, "OOMKilling")  # the look that saw this one saw the other, too
-    reasons = {
-        event["reason"]
-        for event in (await client.list(EVENT, "default")).items
-        if event["involvedObject"].get("uid") == pod["metadata"]["uid"]
-    }
+    reasons = {event["reason"] for event in await events_of(client, pod)}
     assert not reasons & {"OOMKilling", "TooManyProcesses"}
 
 

@@ -5,19 +5,14 @@ The node sees another /etc/resolv.conf than the machine, in a mount namespace of
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import shutil
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import dns.message
-import dns.rrset
 import pytest
-from tests.node.pods.conftest import Node, give_image
+from tests.node.dns.resolver import FakeResolver, resolving
+from tests.node.pods.conftest import Node, running
 
 from binderops.kube.client import Client
 
@@ -36,37 +31,6 @@ NOT_THEIRS = [
 ]
 
 
-class Resolver:
-    """Answers every question with one address, and remembers the names."""
-
-    def __init__(self) -> None:
-        self.asked: set[str] = set()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((ADDRESS, 53))
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                data, sender = self._socket.recvfrom(4096)
-            except OSError:
-                return
-            if not data:  # closed
-                return
-            query = dns.message.from_wire(data)
-            question = query.question[0]
-            self.asked.add(question.name.to_text(omit_final_dot=True).lower())
-            answer = dns.message.make_response(query)
-            if question.rdtype == 1:
-                answer.answer = [dns.rrset.from_text(question.name, 60, "IN", "A", "192.0.2.7")]
-            self._socket.sendto(answer.to_wire(), sender)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # not connected, it says, and wakes who waits
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-
 class Apart(Node):
     """A node that reads `resolv_conf` as /etc/resolv.conf."""
 
@@ -80,34 +44,21 @@ class Apart(Node):
 
 
 @pytest.fixture
-def resolver() -> Iterator[Resolver]:
-    resolver = Resolver()
-    yield resolver
-    resolver.close()
+async def resolver() -> AsyncIterator[FakeResolver]:
+    async with resolving({f"{OUTSIDE}.": [f"{OUTSIDE}. 60 IN A 192.0.2.7"]}, ADDRESS, 53) as fake:
+        yield fake
 
 
 @pytest.fixture
-def node(resolver: Resolver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def node(resolver: FakeResolver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("names")
     (folder / "resolv.conf").write_text(f"nameserver {ADDRESS}\n")
-    node = Apart(folder, f"tp{secrets.token_hex(2)}", folder / "resolv.conf")
-    try:
-        node.start()
+    with running(Apart(folder, f"tp{secrets.token_hex(2)}", folder / "resolv.conf")) as node:
         yield node
-    finally:
-        node.remove()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-async def client(node: Node) -> AsyncIterator[Client]:
-    await give_image(node)
-    async with Client.from_kubeconfig(node.kubeconfig) as client:
-        yield client
 
 
 async def test_the_hosts_resolver_hears_of_other_names_alone(
-    client: Client, make: Any, wait_for: Any, node: Node, resolver: Resolver
+    client: Client, make: Any, wait_for: Any, node: Node, resolver: FakeResolver
 ) -> None:
     asks = "; ".join(f"nslookup {name}" for name in [*NOT_THEIRS, OUTSIDE])
     pod = await make("asking", f"({asks}) 2>&1; true", restartPolicy="Never")
@@ -115,5 +66,5 @@ async def test_the_hosts_resolver_hears_of_other_names_alone(
     [log] = (node.state / "nodes" / node.name / "logs").glob(f"*{pod['metadata']['uid']}/main/*.log")
     said = log.read_text()
     assert "192.0.2.7" in said, said  # what is outside was asked for, and is answered
-    assert resolver.asked == {OUTSIDE}, said
+    assert set(resolver.asked) == {f"{OUTSIDE}."}, said
     assert said.count("NXDOMAIN") >= len(NOT_THEIRS) - 1, said  # one exists

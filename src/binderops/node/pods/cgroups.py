@@ -105,7 +105,7 @@ def _tops(root: Path) -> list[Path]:
 
 def processes(node: str, uid: str, engine_id: str, *, root: Path = CGROUP_ROOT) -> list[int]:
     """The processes of a container, in groups of its own making too; none once its control group is gone."""
-    top = root if cgroup_mode(root) is CgroupMode.UNIFIED else root / "pids"
+    top = _top("pids", root)
     found: list[int] = []
     for folder, _, _ in os.walk(top / "binderops" / node / uid / f"libpod-{engine_id}"):
         with contextlib.suppress(OSError):
@@ -122,11 +122,7 @@ def oom_kills(node: str, uid: str, engine_id: str, *, root: Path = CGROUP_ROOT) 
         file = root / "binderops" / node / uid / f"libpod-{engine_id}" / "memory.events"
     else:
         file = root / "memory" / "binderops" / node / uid / f"libpod-{engine_id}" / "memory.oom_control"
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    return _counted(file, "oom_kill")
 
 
 def refused_forks(node: str, uid: str, *, root: Path = CGROUP_ROOT) -> int:
@@ -134,10 +130,19 @@ def refused_forks(node: str, uid: str, *, root: Path = CGROUP_ROOT) -> int:
 
     Kernels before 6.10 count where the process is, later ones where the limit is: the pod's groups are summed.
     """
-    top = root if cgroup_mode(root) is CgroupMode.UNIFIED else root / "pids"
-    refused = 0
-    for folder, _, _ in os.walk(top / "binderops" / node / uid):
-        with contextlib.suppress(OSError):
-            lines = Path(folder, "pids.events").read_text().splitlines()
-            refused += next((int(line.split()[1]) for line in lines if line.startswith("max ")), 0)
-    return refused
+    pod = _top("pids", root) / "binderops" / node / uid
+    return sum(_counted(Path(folder, "pids.events"), "max") for folder, _, _ in os.walk(pod))
+
+
+def _top(controller: str, root: Path) -> Path:
+    """Where the controller's hierarchy begins."""
+    return root if cgroup_mode(root) is CgroupMode.UNIFIED else root / controller
+
+
+def _counted(file: Path, what: str) -> int:
+    """One of the counters in a file of the kernel's, a name and a number a line; 0 where there is none."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{what} ")), 0)
